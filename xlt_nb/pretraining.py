@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['PARALLEL', 'SPECIAL', 'NO_SPACE', 'read_parallel', 'read_text', 'new_tokenizer', 'train_tokenizer', 'subword_counts',
            'aligned_embeddings', 'PretrainConfig', 'Pretrainer', 'mean_vectors', 'mask_subwords', 'PretrainData',
-           'pretrain_loss', 'read_pud', 'assert_unseen', 'encode_sentences', 'retrieval', 'pretrain']
+           'pretrain_loss', 'read_pud', 'assert_unseen', 'encode_sentences', 'retrieval', 'pretrain', 'save_encoder',
+           'build_encoder', 'make_model']
 
-# %% ../nbs/04b_pretraining.ipynb #2d5781a9
-import itertools, json, math, time
+# %% ../nbs/04b_pretraining.ipynb #fe131fba
+import dataclasses, itertools, json, math, time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from .core import XltError, atomic_path, check_choice, external_dir, set_seed
 from .corpora import read_lines
 from .languages import LANGUAGES
 
-# %% ../nbs/04b_pretraining.ipynb #4f3291b6
+# %% ../nbs/04b_pretraining.ipynb #d554e8e9
 PARALLEL = ("ntrex", "flores") # line-parallel in all languages
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -55,7 +56,7 @@ def read_text(root=None, languages=tuple(LANGUAGES)) -> dict: # language -> list
     folder = external_dir("text", root)
     return {lang: [t.rsplit("\t", 1)[-1] for _, t in read_lines(p)] for lang in languages if (p := _file(folder, lang, "tsv"))}
 
-# %% ../nbs/04b_pretraining.ipynb #efdc2750
+# %% ../nbs/04b_pretraining.ipynb #2681cc29
 NO_SPACE = r"\p{Han}\p{Hiragana}\p{Katakana}ー々"
 
 def new_tokenizer() -> Tokenizer: # untrained
@@ -70,7 +71,7 @@ def new_tokenizer() -> Tokenizer: # untrained
         pre_tokenizers.Split(Regex(r"\p{Han}+|\p{Hiragana}+|[\p{Katakana}ー]+|\p{N}+"), "isolated")])
     return t
 
-# %% ../nbs/04b_pretraining.ipynb #c89f1c98
+# %% ../nbs/04b_pretraining.ipynb #701cf6b9
 def train_tokenizer(
     texts, # iterable of sentences
     vocab_size: int = 28000,
@@ -82,7 +83,7 @@ def train_tokenizer(
     t.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=ids)
     return PreTrainedTokenizerFast(tokenizer_object=t, model_max_length=256, **dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL)))
 
-# %% ../nbs/04b_pretraining.ipynb #d89d5687
+# %% ../nbs/04b_pretraining.ipynb #0317221c
 def subword_counts(
     tokenizer, # fast tokenizer
     parallel: dict, # language -> {sentence id: text}
@@ -111,7 +112,7 @@ def aligned_embeddings(
     norm = np.linalg.norm(u, axis=1, keepdims=True)
     return np.where(norm > 1e-8, u/np.maximum(norm, 1e-8), 0).astype(np.float32)
 
-# %% ../nbs/04b_pretraining.ipynb #c0df3964
+# %% ../nbs/04b_pretraining.ipynb #d5de789c
 @dataclass(frozen=True)
 class PretrainConfig:
     "Everything that determines an encoder, besides the text."
@@ -127,6 +128,7 @@ class PretrainConfig:
     tlm: float = 0.5 # share of steps on translations
     contrast: float = 1.0 # weight of the contrastive loss in these steps
     temperature: float = 0.05 # of the contrast
+    dropout: float = 0.0 # text is plenty for so small a network
     mask: float = 0.15 # share of subwords to be filled in
     steps: int = 6000
     tokens: int = 4096 # subwords a step
@@ -136,14 +138,14 @@ class PretrainConfig:
 
     def __post_init__(self): check_choice("embeddings", self.embeddings, ["frozen", "trained", "regularised"])
 
-# %% ../nbs/04b_pretraining.ipynb #7176ebef
+# %% ../nbs/04b_pretraining.ipynb #1473f561
 class Pretrainer(nn.Module):
     "BERT with a tied, optionally frozen, output layer."
     def __init__(self, config: PretrainConfig, embeddings: np.ndarray, log_prior: np.ndarray):
         super().__init__()
         self.config = config
         self.bert = BertModel(BertConfig(vocab_size=len(embeddings), hidden_size=config.width, num_hidden_layers=config.layers, num_attention_heads=config.heads,
-            intermediate_size=config.ff, max_position_embeddings=256, type_vocab_size=1, pad_token_id=0), add_pooling_layer=False)
+            intermediate_size=config.ff, hidden_dropout_prob=config.dropout, attention_probs_dropout_prob=config.dropout, max_position_embeddings=256, type_vocab_size=1, pad_token_id=0), add_pooling_layer=False)
         self.transform = nn.Sequential(nn.Linear(config.width, config.width), nn.GELU(), nn.LayerNorm(config.width))
         self.bias = nn.Parameter(torch.from_numpy(log_prior).float())
         words = self.bert.embeddings.word_embeddings.weight
@@ -166,13 +168,13 @@ class Pretrainer(nn.Module):
     def sentence_vectors(self, ids): # (batch, width), length 1
         return mean_vectors(self.bert(ids, attention_mask=(ids != 0).long()).last_hidden_state, ids)
 
-# %% ../nbs/04b_pretraining.ipynb #a4bbb09c
+# %% ../nbs/04b_pretraining.ipynb #adc9d4fd
 def mean_vectors(hidden, ids):
     "Mean of the vectors of a sentence's subwords (not of special tokens), length 1."
     inside = (ids >= len(SPECIAL)).to(hidden.dtype)[..., None]
     return nn.functional.normalize((hidden*inside).sum(1)/inside.sum(1).clamp(min=1), dim=-1)
 
-# %% ../nbs/04b_pretraining.ipynb #88616ef0
+# %% ../nbs/04b_pretraining.ipynb #22abc5f2
 def _pad(rows, positions=None):
     n = max(map(len, rows))
     ids, pos = np.zeros((len(rows), n), np.int64), np.zeros((len(rows), n), np.int64)
@@ -192,7 +194,7 @@ def mask_subwords(ids, share, vocab_size, rng): # -> (masked ids, labels)
     out[swap] = rng.integers(len(SPECIAL), vocab_size, swap.sum())
     return torch.from_numpy(out), torch.from_numpy(np.where(asked, ids.numpy(), -100))
 
-# %% ../nbs/04b_pretraining.ipynb #7188edae
+# %% ../nbs/04b_pretraining.ipynb #ae0998e6
 class PretrainData:
     "Tokenised text, from which batch `k` is drawn."
     def __init__(self, tokenizer, text: dict, parallel: dict, config: PretrainConfig):
@@ -226,7 +228,7 @@ class PretrainData:
             pairs.append(([2, *have[a], 3], [2, *have[b], 3])); size += len(have[a]) + len(have[b]) + 4
         return pairs
 
-# %% ../nbs/04b_pretraining.ipynb #a259f0f8
+# %% ../nbs/04b_pretraining.ipynb #199b030b
 def pretrain_loss(model: Pretrainer, data: PretrainData, k: int, vocab_size: int, device="cpu"):
     "Loss of batch `k`, and the number of its subwords."
     c, rng, (kind, rows) = model.config, np.random.default_rng([model.config.seed, k, 1]), data.batch(k)
@@ -244,7 +246,7 @@ def pretrain_loss(model: Pretrainer, data: PretrainData, k: int, vocab_size: int
         loss = loss + c.contrast*(nn.functional.cross_entropy(score, gold) + nn.functional.cross_entropy(score.T, gold))/2
     return loss, int((ids != 0).sum())
 
-# %% ../nbs/04b_pretraining.ipynb #1d569df0
+# %% ../nbs/04b_pretraining.ipynb #04e5c258
 def read_pud(root=None) -> dict: # language -> {sentence id: text}
     "Raw sentences of the parallel UD treebanks."
     out = {}
@@ -262,7 +264,7 @@ def assert_unseen(held_out: dict, *seen: dict):
         both = known & {t.strip() for t in texts.values()}
         if both: raise XltError(f"{lang}: {len(both)} held-out sentences are in the training text, e.g. {min(both)[:80]!r}")
 
-# %% ../nbs/04b_pretraining.ipynb #531b7212
+# %% ../nbs/04b_pretraining.ipynb #44e7d562
 @torch.inference_mode()
 def encode_sentences(bert, tokenizer, texts, layer: int = -1, batch: int = 128) -> np.ndarray: # (texts, width)
     "Sentence vectors: mean of the subword vectors of a layer (0: embeddings), length 1."
@@ -286,7 +288,7 @@ def retrieval(
     hit = lambda s: (s.argmax(1) == np.arange(len(s))).mean()
     return pd.Series({lang: (hit(v["en"] @ x.T) + hit(x @ v["en"].T))/2 for lang, x in v.items() if lang != "en"}, name="retrieval")
 
-# %% ../nbs/04b_pretraining.ipynb #f51e9e0c
+# %% ../nbs/04b_pretraining.ipynb #72313ebe
 def _optimizer(model, c: PretrainConfig, steps):
     params = [p for p in model.parameters() if p.requires_grad]
     opt = torch.optim.AdamW(params, lr=c.lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
@@ -307,7 +309,7 @@ def _load_state(path, model, opt) -> list: # log
         opt.state[p] = {k.split(".", 2)[2]: v.to(p.device) if "step" not in k else v for k, v in tensors.items() if k.startswith(f"adam.{i}.")}
     with safe_open(path, "pt") as f: return json.loads(f.metadata()["log"])
 
-# %% ../nbs/04b_pretraining.ipynb #b10e8155
+# %% ../nbs/04b_pretraining.ipynb #ae83c729
 def pretrain(
     model: Pretrainer, data: PretrainData,
     vocab_size: int,
@@ -337,3 +339,61 @@ def pretrain(
             if state: _save_state(state, model, opt, log)
         if k + 1 - first == stop_after: break
     return log
+
+# %% ../nbs/04b_pretraining.ipynb #f29b6dfd
+def save_encoder(
+    folder, # where to
+    bert: BertModel, tokenizer,
+    record: dict, # how it was made: goes into the model card's data
+):
+    "Write an encoder in Hugging Face format, weights in half precision; the folder appears whole or not at all."
+    folder = Path(folder)
+    with atomic_path(folder) as p:
+        half = BertModel(bert.config, add_pooling_layer=False); half.load_state_dict(bert.state_dict())
+        half.half().save_pretrained(p)
+        tokenizer.save_pretrained(p)
+        (p/"training.json").write_text(json.dumps(record, indent=1), encoding="utf8")
+        if folder.exists(): folder.rename(p.parent/"old") # goes with the temporary folder
+
+# %% ../nbs/04b_pretraining.ipynb #3a7b6917
+def build_encoder(
+    folder, # of the new encoder
+    config: PretrainConfig,
+    root=None, # folder of the text
+    tokenizer=None, # a vocabulary learned before; None: learn one
+    device: str = "cpu",
+    state=None, # file of the resumable state; None: beside the folder
+    stop_after: int | None = None,
+) -> dict: # the record: configuration, log, retrieval
+    "The whole recipe: text, vocabulary, alignment, pretraining, saving."
+    parallel, text = read_parallel(root, config.parallel), read_text(root)
+    if config.n_parallel: parallel = _first_ids(parallel, config.n_parallel)
+    held_out = read_pud(root)
+    assert_unseen(held_out, parallel, text)
+    tokenizer = tokenizer or train_tokenizer(itertools.chain.from_iterable([*parallel[x].values(), *text[x]] for x in parallel), config.vocab_size)
+    model, data = make_model(config, tokenizer, text, parallel)
+    log = pretrain(model, data, len(tokenizer), state or Path(folder).with_suffix(".state"), device, stop_after=stop_after) if config.steps else []
+    model.to("cpu").eval()
+    found = {name: retrieval(model.bert, tokenizer, held_out, layer).round(4).to_dict() for name, layer in (("embeddings", 0), ("last layer", -1))}
+    record = {"config": dataclasses.asdict(config), "log": log, "retrieval": found, "device": torch.cuda.get_device_name() if device == "cuda" else "CPU"}
+    save_encoder(folder, model.bert, tokenizer, record)
+    return record
+
+# %% ../nbs/04b_pretraining.ipynb #2a5476c3
+def make_model(config, tokenizer, text, parallel) -> tuple: # (Pretrainer, PretrainData)
+    "An untrained model with aligned (or random) embeddings, and its data."
+    data = PretrainData(tokenizer, text, parallel, config)
+    counts = np.bincount(np.concatenate([x for part in data.text for x in part]), minlength=len(tokenizer)) + 1
+    rng = np.random.default_rng(config.seed)
+    noise = rng.standard_normal((len(tokenizer), config.width)).astype(np.float32)
+    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+    vectors = aligned_embeddings(subword_counts(tokenizer, parallel), config.width, config.seed) if config.aligned else noise
+    vectors = np.where(np.abs(vectors).sum(1, keepdims=True) > 0, vectors, noise) # never seen in parallel text
+    vectors[0] = 0 # [PAD]
+    torch.manual_seed(config.seed)
+    return Pretrainer(config, vectors, np.log(counts/counts.sum())), data
+
+def _first_ids(parallel, n):
+    ids = sorted(set.intersection(*(set(t) for t in parallel.values())))
+    keep = set(np.random.default_rng(0).permutation(ids)[:n])
+    return {lang: {id: t for id, t in texts.items() if id in keep} for lang, texts in parallel.items()}

@@ -7,23 +7,23 @@ __all__ = ['TEST_SET', 'TAILS', 'EFFECTS', 'ERRORS', 'EXACT', 'METHODS', 'STATIS
            'SCENARIOS', 'TESTS', 'BLOCK', 'micro_f1', 'sentence_draws', 'bootstrap_f1', 'permutation_f1',
            'paired_permutation', 'align', 'cells', 'within', 'correlate_targets', 'correlate', 'dyadic_meat', 'regress',
            'label_permutations', 'mrqap', 'qap', 'mixed_model', 'bootstrap_languages', 'adjust', 'noise_ceiling',
-           'simulate', 'rejections', 'calibrate']
+           'simulate', 'rejections', 'calibrate', 'rejection_rates', 'verdicts', 'honest_power', 'detectable', 'power']
 
-# %% ../nbs/08_significance.ipynb #1a91f326
-import functools, itertools, math, time, zlib
-from pathlib import Path
+# %% ../nbs/08_significance.ipynb #df6dfc74
+import functools, itertools, math, time, warnings, zlib
 
 import numpy as np
 import pandas as pd
-import scipy.optimize
-from scipy import stats as distributions
+import scipy.linalg, scipy.optimize
+from scipy import special
 from scipy.stats import rankdata
+from statsmodels.formula import api as formula
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from .core import XltError, atomic_path, check_choice, nearest, runs_dir, save_figure, tables_dir
 
-# %% ../nbs/08_significance.ipynb #0f9488be
+# %% ../nbs/08_significance.ipynb #45a340c4
 def micro_f1(
     tp, # true positives: a number or an array
     fp, # false positives
@@ -33,7 +33,7 @@ def micro_f1(
     total = np.asarray(2*tp + fp + fn, dtype=float)
     return 100*np.divide(2*tp, total, out=np.zeros(total.shape), where=total > 0)
 
-# %% ../nbs/08_significance.ipynb #8285d04e
+# %% ../nbs/08_significance.ipynb #0081818b
 TEST_SET = ("task", "corpus", "target") # columns that together name a test set; those present are used
 
 def _sentence_weights(n_sentences: int, n: int, seed: list) -> np.ndarray:
@@ -42,7 +42,7 @@ def _sentence_weights(n_sentences: int, n: int, seed: list) -> np.ndarray:
     draws = rng.multinomial(n_sentences, np.full(n_sentences, 1/n_sentences), size=n)
     return np.vstack([np.ones((1, n_sentences)), draws])
 
-# %% ../nbs/08_significance.ipynb #c8e70ee8
+# %% ../nbs/08_significance.ipynb #c7847502
 def _count_cube(
     counts: pd.DataFrame, # counts of one test set
     name: str, # of the test set, for messages
@@ -61,7 +61,7 @@ def _count_cube(
         raise XltError(f"counts: run {runs[r]!r} has {gold[s, r]:g} gold items in sentence {sentences[s]!r} of {name}, another run {gold[s].max():g}; were they scored on the same data?")
     return runs, sentences, cube
 
-# %% ../nbs/08_significance.ipynb #20ac6b7a
+# %% ../nbs/08_significance.ipynb #c7d87b0d
 def _with_columns(
     counts: pd.DataFrame, # columns run_id, target, sentence, tp, fp, fn
     by: list, # columns wanted
@@ -79,7 +79,7 @@ def _with_columns(
     if not len(counts): raise XltError("counts: empty table")
     return counts
 
-# %% ../nbs/08_significance.ipynb #c062189e
+# %% ../nbs/08_significance.ipynb #29b62a6f
 def sentence_draws(
     counts: pd.DataFrame, # columns run_id, target, sentence, tp, fp, fn, and more to group by
     by=("run_id", "target"), # columns whose values name a cell; runs and targets of a cell are averaged
@@ -106,7 +106,7 @@ def sentence_draws(
         units.append(f1.join(cells.rename_axis(None)).assign(run_id=runs))
     return pd.concat(units).groupby(by, observed=True)[list(range(n + 1))].mean().T
 
-# %% ../nbs/08_significance.ipynb #da184b59
+# %% ../nbs/08_significance.ipynb #2a3d7573
 def bootstrap_f1(
     counts: pd.DataFrame, # columns run_id, target, sentence, tp, fp, fn, and more to group by
     by=("run_id", "target"), # columns whose values name a cell; runs (seeds) and targets of a cell are averaged
@@ -124,7 +124,7 @@ def bootstrap_f1(
     table["runs"] = _with_columns(counts, list(by), results).groupby(list(by), observed=True).run_id.nunique()
     return table.rename_axis(list(by)).reset_index()
 
-# %% ../nbs/08_significance.ipynb #0b0ab29d
+# %% ../nbs/08_significance.ipynb #9d2ae289
 def permutation_f1(
     a: pd.DataFrame, # counts of one method: run_id, target, sentence, tp, fp, fn
     b: pd.DataFrame, # counts of the other, on the same sentences, with as many runs for each target
@@ -147,7 +147,7 @@ def permutation_f1(
     d = np.mean(differences, axis=0)
     return pd.Series({"difference": d[0], "p": _share_extreme(d), "sentences": sentences, "permutations": n})
 
-# %% ../nbs/08_significance.ipynb #932e5890
+# %% ../nbs/08_significance.ipynb #a3aa919c
 TAILS = {"two-sided": np.abs, "less": np.negative, "greater": np.positive}
 
 def _share_extreme(
@@ -158,7 +158,7 @@ def _share_extreme(
     s = TAILS[check_choice("alternative", alternative, TAILS)](statistic)
     return np.nan if np.isnan(s[0]) else float(np.mean(~(s < s[0] - 1e-9*max(1, abs(s[0])))))
 
-# %% ../nbs/08_significance.ipynb #43e29371
+# %% ../nbs/08_significance.ipynb #e8f2bb3e
 def paired_permutation(
     a: pd.Series, # scores of one method, one a unit (target, fold)
     b: pd.Series, # scores of the other, same index
@@ -174,7 +174,7 @@ def paired_permutation(
     else: signs = np.vstack([np.ones(len(d)), np.random.default_rng(seed).choice([-1, 1], (n, len(d)))])
     return pd.Series({"difference": d.mean(), "p": _share_extreme(signs @ d / len(d), alternative), "units": len(d), "permutations": len(signs) - (not exact), "exact": exact})
 
-# %% ../nbs/08_significance.ipynb #99896a96
+# %% ../nbs/08_significance.ipynb #5f63d911
 def _labels_of(transfer: pd.DataFrame) -> list:
     "Languages with at least one off-diagonal cell; an `XltError` for what is not a labelled table."
     for axis, name in ((transfer.index, "rows"), (transfer.columns, "columns")):
@@ -202,7 +202,7 @@ def align(
         arrays.append(square)
     return labels, arrays[0], dict(zip(distances, arrays[1:]))
 
-# %% ../nbs/08_significance.ipynb #93234925
+# %% ../nbs/08_significance.ipynb #5813cb3c
 def cells(
     transfer: pd.DataFrame, # rows = source, columns = target, NaN = missing
     distances: dict | pd.DataFrame = {}, # name -> labelled table
@@ -214,9 +214,18 @@ def cells(
     pair = ["~".join(sorted(map(str, p))) for p in zip(names[i], names[j])]
     return pd.DataFrame({"source": names[i], "target": names[j], "pair": pair, "value": y[i, j]} | {k: x[i, j] for k, x in xs.items()})
 
-# %% ../nbs/08_significance.ipynb #4e369ed7
+# %% ../nbs/08_significance.ipynb #11b8f289
 EFFECTS = ("source", "target") # fixed effects that can be taken out
 
+@functools.lru_cache(maxsize=32)
+def _effects_basis(i: bytes, j: bytes, effects: tuple) -> np.ndarray:
+    "Basis of intercept and effects over the cells (i, j), kept because many tests share it."
+    i, j = np.frombuffer(i, dtype=int), np.frombuffer(j, dtype=int)
+    design = np.hstack([np.ones((len(i), 1)), *(np.eye(index.max() + 1)[index] for effect, index in zip(EFFECTS, (i, j)) if effect in effects)])
+    u, s, _ = np.linalg.svd(design, full_matrices=False)
+    return u[:, s > s[0]*1e-9]
+
+# %% ../nbs/08_significance.ipynb #e43d648d
 def _basis(
     i: np.ndarray, # source of each cell
     j: np.ndarray, # target of each cell
@@ -225,12 +234,13 @@ def _basis(
 ) -> np.ndarray: # cells × rank, orthonormal
     "Orthonormal basis of intercept, effects and covariates over the given cells."
     for e in effects: check_choice("effects", e, EFFECTS)
-    columns = [np.ones((len(i), 1)), *(c[:, None] for c in covariates)]
-    for effect, index in zip(EFFECTS, (i, j)):
-        if effect in effects: columns.append(np.eye(index.max() + 1)[index])
-    design = np.hstack(columns)
-    u, s, _ = np.linalg.svd(design / np.maximum(np.linalg.norm(design, axis=0), 1e-300), full_matrices=False)
-    return u[:, s > s[0]*1e-9]
+    q = _effects_basis(np.asarray(i, dtype=int).tobytes(), np.asarray(j, dtype=int).tobytes(), tuple(e for e in EFFECTS if e in effects))
+    if not len(covariates): return q
+    raw = np.stack(covariates, 1)
+    left = raw - q @ (q.T @ raw)
+    left = left - q @ (q.T @ left) # twice is enough for orthogonality
+    u, s, _ = np.linalg.svd(left / np.maximum(np.linalg.norm(raw, axis=0), 1e-300), full_matrices=False)
+    return np.hstack([q, u[:, s > 1e-9]])
 
 def _corr(a, b) -> float:
     "Pearson correlation of two vectors; NaN if one of them is constant."
@@ -238,7 +248,7 @@ def _corr(a, b) -> float:
     norm = np.sqrt((a @ a) * (b @ b))
     return float(a @ b / norm) if norm > 1e-12 else np.nan
 
-# %% ../nbs/08_significance.ipynb #fcb35197
+# %% ../nbs/08_significance.ipynb #9b11e033
 def within(
     table: pd.DataFrame, # rows = source, columns = target
     effects=EFFECTS, # taken out
@@ -250,7 +260,7 @@ def within(
     y[i, j] -= q @ (q.T @ y[i, j])
     return pd.DataFrame(y, labels, labels)
 
-# %% ../nbs/08_significance.ipynb #ac7fc3bd
+# %% ../nbs/08_significance.ipynb #de137a42
 def correlate_targets(
     transfer: pd.DataFrame, # rows = source, columns = target
     distance: pd.DataFrame, # same labels
@@ -263,7 +273,7 @@ def correlate_targets(
         r[target] = _corr(*map(rankdata, (a, b)) if ranks else (a, b)) if len(a) > 2 else np.nan
     return pd.Series(r, dtype=float)
 
-# %% ../nbs/08_significance.ipynb #95f22bb9
+# %% ../nbs/08_significance.ipynb #3386e490
 def correlate(
     transfer: pd.DataFrame, # rows = source, columns = target
     distances: dict | pd.DataFrame, # name -> labelled table
@@ -280,7 +290,7 @@ def correlate(
                       "within": _corr(y - q @ (q.T @ y), v - q @ (q.T @ v)) if np.linalg.norm(v - q @ (q.T @ v)) > 1e-9*np.linalg.norm(v) else np.nan}
     return pd.DataFrame(rows).T.astype({"cells": int})
 
-# %% ../nbs/08_significance.ipynb #e5a53cdc
+# %% ../nbs/08_significance.ipynb #703ce6a8
 def _sums(u: np.ndarray, group: np.ndarray) -> np.ndarray:
     "Sums of the rows of u inside each group."
     codes, found = pd.factorize(group)
@@ -298,66 +308,112 @@ def dyadic_meat(
     by_pair = _sums(u, np.minimum(i, j)*(max(i.max(), j.max()) + 1) + np.maximum(i, j))
     return by_language.T @ by_language - by_pair.T @ by_pair
 
-# %% ../nbs/08_significance.ipynb #c05e7040
+# %% ../nbs/08_significance.ipynb #606f4df7
 def _cluster_meat(u, group, k):
     "Cluster-robust sum with the usual small-sample factor, k parameters."
     s = _sums(u, group)
     return s.T @ s * len(s)/(len(s) - 1) * (len(u) - 1)/(len(u) - k)
 
-def _naive(x, e, i, j, k): return x.T @ x * (e @ e)/(len(e) - k), len(e) - k
-def _by_source(x, e, i, j, k): return _cluster_meat(x*e[:, None], i, k), len(set(i)) - 1
-def _two_way(x, e, i, j, k):
+def _sandwich(x, meat):
+    "Covariance of the slopes from regressors and the sum over dependent pairs."
+    bread = np.linalg.inv(x.T @ x)
+    return bread @ meat @ bread
+
+def _naive(x, e, k, **_): return np.linalg.inv(x.T @ x) * (e @ e)/(len(e) - k), len(e) - k
+def _by_source(x, e, i, k, **_): return _sandwich(x, _cluster_meat(x*e[:, None], i, k)), len(set(i)) - 1
+def _two_way(x, e, i, j, k, **_):
     u = x*e[:, None]
-    return _cluster_meat(u, i, k) + _cluster_meat(u, j, k) - _cluster_meat(u, np.arange(len(u)), k), min(len(set(i)), len(set(j))) - 1
-def _dyadic(x, e, i, j, k): return dyadic_meat(x*e[:, None], i, j), len({*i, *j}) - 1
+    return _sandwich(x, sum(w*_cluster_meat(u, g, k) for w, g in ((1, i), (1, j), (-1, np.arange(len(u)))))), min(len(set(i)), len(set(j))) - 1
+def _dyadic(x, e, i, j, **_): return _sandwich(x, dyadic_meat(x*e[:, None], i, j)), len({*i, *j}) - 1
 
-ERRORS = {"naive": _naive, "source": _by_source, "two-way": _two_way, "dyadic": _dyadic} # (x, residuals, source, target, parameters) -> (sum, degrees of freedom)
+# %% ../nbs/08_significance.ipynb #ef5191ca
+def _demean(
+    v: np.ndarray, # (..., k, n, n) matrices
+    mask: np.ndarray, # (..., n, n) observed cells, broadcast against v without its k
+    effects=EFFECTS, # taken out
+) -> np.ndarray: # residuals, 0 outside the mask
+    "Take intercept and effects out of a stack of matrices, each by least squares over its own observed cells."
+    m = mask.astype(float)
+    v = np.where(mask[..., None, :, :], v, 0)
+    rows, columns, n = m.sum(-1), m.sum(-2), m.shape[-1]
+    if "source" in effects and "target" in effects:
+        sign = np.r_[np.ones(n), -np.ones(n)] # the direction the effects leave open: rows up, columns down
+        normal = np.block([[rows[..., None]*np.eye(n), m], [np.swapaxes(m, -1, -2), columns[..., None]*np.eye(n)]])
+        normal = normal + np.outer(sign, sign)/(2*n) + 1e-11*np.eye(2*n)
+        sums = np.concatenate([v.sum(-1), v.sum(-2)], -1)
+        fit = np.swapaxes(np.linalg.solve(normal, np.swapaxes(sums, -1, -2)), -1, -2)
+        fit = fit[..., :n, None] + fit[..., None, n:]
+    elif "source" in effects: fit = (v.sum(-1) / np.maximum(rows, 1)[..., None, :])[..., None]
+    elif "target" in effects: fit = (v.sum(-2) / np.maximum(columns, 1)[..., None, :])[..., None, :]
+    else: fit = v.sum((-1, -2), keepdims=True) / np.maximum(m.sum((-1, -2)), 1)[..., None, None, None]
+    return (v - fit) * m[..., None, :, :]
 
-# %% ../nbs/08_significance.ipynb #4c244290
+# %% ../nbs/08_significance.ipynb #2eae8c05
+def _jackknife(y, xs, effects, **_):
+    "Covariance of the slopes from leaving out each language."
+    t, n = np.stack([y, *xs]), len(y)
+    keep = ~np.eye(n, dtype=bool)
+    mask = np.isfinite(t).all(0) & keep[:, :, None] & keep[:, None, :]
+    v = _demean(np.broadcast_to(t, (n, *t.shape)), mask, effects).reshape(n, len(t), -1)
+    gram = v @ np.swapaxes(v, 1, 2)
+    defined = np.linalg.matrix_rank(gram[:, 1:, 1:], rtol=1e-9, hermitian=True) == len(xs)
+    slopes = np.full((n, len(xs)), np.nan)
+    slopes[defined] = np.linalg.solve(gram[defined][:, 1:, 1:], gram[defined][:, 1:, :1])[..., 0]
+    away = slopes - slopes.mean(0)
+    return away.T @ away * (n - 1)/n, n - 1
+
+ERRORS = {"naive": _naive, "source": _by_source, "two-way": _two_way, "dyadic": _dyadic, "jackknife": _jackknife} # keyword arguments x, e, i, j, k, y, xs, effects -> (covariance of the slopes, degrees of freedom)
+
+# %% ../nbs/08_significance.ipynb #ea3116e5
 def _ols(
     y: np.ndarray, # (n, n), NaN where missing
     xs: list, # predictors, (n, n) each
     effects=(), # fixed effects taken out
     errors: str = "naive", # a key of `ERRORS`
-) -> pd.DataFrame: # one row a predictor: slope, se, t, df, p, cells
+) -> dict: # slope, se, t, df, p, cells; an array over the predictors or one number
     "Least squares over the cells where everything is observed."
     i, j = np.nonzero(np.isfinite([y, *xs]).all(0))
     q = _basis(i, j, effects)
-    x = np.stack([t[i, j] for t in xs], 1)
-    left, rest = x - q @ (q.T @ x), y[i, j] - q @ (q.T @ y[i, j])
-    k = q.shape[1] + x.shape[1]
-    empty = np.linalg.norm(left, axis=0) < 1e-9*np.maximum(np.linalg.norm(x, axis=0), 1e-300)
-    if empty.any() or len(i) <= k or np.linalg.matrix_rank(left / np.linalg.norm(left, axis=0)) < x.shape[1]:
+    raw = np.stack([t[i, j] for t in xs], 1)
+    x, rest = raw - q @ (q.T @ raw), y[i, j] - q @ (q.T @ y[i, j])
+    k, norm = q.shape[1] + x.shape[1], np.linalg.norm(x, axis=0)
+    empty = norm < 1e-9*np.maximum(np.linalg.norm(raw, axis=0), 1e-300)
+    if empty.any() or len(i) <= k or (len(xs) > 1 and np.linalg.matrix_rank(x/norm) < len(xs)):
         if len(xs) > 1: raise XltError(f"distances: with effects {tuple(effects)} and {len(i)} cells the {len(xs)} predictors cannot be told apart{f' (number {np.argmax(empty) + 1} is constant)' if empty.any() else ''}")
-        return pd.DataFrame({c: [np.nan] for c in ("slope", "se", "t", "df", "p")} | {"cells": [len(i)]})
-    bread = np.linalg.inv(left.T @ left)
-    slope = bread @ left.T @ rest
-    meat, df = ERRORS[check_choice("errors", errors, ERRORS)](left, rest - left @ slope, i, j, k)
-    variance = np.diag(bread @ meat @ bread)
-    se = np.sqrt(np.where(variance > 0, variance, np.nan))
-    return pd.DataFrame({"slope": slope, "se": se, "t": slope/se, "df": df, "p": 2*distributions.t.sf(np.abs(slope/se), df), "cells": len(i)})
+        return dict.fromkeys(("slope", "se", "t", "p"), np.array([np.nan])) | {"df": np.nan, "cells": len(i)}
+    slope = np.linalg.lstsq(x, rest)[0]
+    cov, df = ERRORS[check_choice("errors", errors, ERRORS)](x=x, e=rest - x @ slope, i=i, j=j, k=k, y=y, xs=xs, effects=effects)
+    se = np.sqrt(np.where(np.diag(cov) > 0, np.diag(cov), np.nan))
+    return {"slope": slope, "se": se, "t": slope/se, "df": df, "p": 2*special.stdtr(df, -np.abs(slope/se)), "cells": len(i)}
 
-# %% ../nbs/08_significance.ipynb #65f2e107
+# %% ../nbs/08_significance.ipynb #70ecc7af
 def regress(
     transfer: pd.DataFrame, # rows = source, columns = target, NaN = missing
     distances: dict | pd.DataFrame, # name -> labelled table: distances and covariates
     effects=(), # fixed effects taken out, of `EFFECTS`
-    errors: str = "dyadic", # "naive", "source", "two-way" or "dyadic"
+    errors: str = "jackknife", # "naive", "source", "two-way", "dyadic" or "jackknife"
     level: float = 0.95, # of the interval
 ) -> pd.DataFrame: # one row a predictor: slope (F1 points per unit), se, t, df, p, cells, low, high
     "Linear regression of a transfer matrix on distances."
     _, y, xs = align(transfer, distances)
-    table = _ols(y, list(xs.values()), effects, errors).set_axis(list(xs))
-    half = table.se * distributions.t.ppf((1 + level)/2, table.df)
+    table = pd.DataFrame(_ols(y, list(xs.values()), effects, errors), index=list(xs))
+    half = table.se * special.stdtrit(table.df, (1 + level)/2)
     return table.assign(low=table.slope - half, high=table.slope + half)
 
-# %% ../nbs/08_significance.ipynb #a452a433
+# %% ../nbs/08_significance.ipynb #b9eee809
 EXACT = math.factorial(8) # enumerate up to this many permutations
 
 @functools.lru_cache(maxsize=8)
-def _all_orders(n: int) -> np.ndarray:
-    "Every order of n things, the identity first: (n!, n)."
-    return np.array(list(itertools.permutations(range(n))), dtype=np.intp).reshape(-1, n)
+def _all_permutations(codes: tuple) -> np.ndarray:
+    "Every permutation inside groups, the identity first."
+    perms = np.arange(len(codes))[None]
+    for g in sorted(set(codes)):
+        m = [k for k, c in enumerate(codes) if c == g]
+        orders = np.array(list(itertools.permutations(m)))
+        perms = np.tile(perms, (len(orders), 1))
+        perms[:, m] = np.repeat(orders, len(perms)//len(orders), axis=0)
+    perms.flags.writeable = False
+    return perms
 
 def label_permutations(
     groups: list, # one value a language (its family): languages change places only inside a group; all equal: freely
@@ -366,21 +422,15 @@ def label_permutations(
 ) -> tuple: # (permutations, exact): an integer array (permutations, languages), row 0 the identity
     "Permutations of languages inside groups: all of them if there are at most 40,320."
     codes = pd.factorize(pd.Series(list(groups), dtype=object))[0]
-    members = [np.flatnonzero(codes == g) for g in range(codes.max() + 1)]
-    total = math.prod(math.factorial(len(m)) for m in members)
-    exact, rng = total <= EXACT, np.random.default_rng(seed)
-    perms = np.tile(np.arange(len(codes)), (total if exact else n + 1, 1))
-    repeat = 1
-    for m in members:
-        if len(m) == 1: continue
-        if exact:
-            orders = m[_all_orders(len(m))]
-            perms[:, m] = orders[np.arange(total) // repeat % len(orders)]
-            repeat *= len(orders)
-        else: perms[1:, m] = rng.permuted(perms[1:, m], axis=1)
-    return perms, exact
+    sizes = np.bincount(codes)
+    if math.prod(map(math.factorial, sizes.tolist())) <= EXACT: return _all_permutations(tuple(codes.tolist())), True
+    perms, rng = np.tile(np.arange(len(codes)), (n + 1, 1)), np.random.default_rng(seed)
+    for g in np.flatnonzero(sizes > 1):
+        m = np.flatnonzero(codes == g)
+        perms[1:, m] = rng.permuted(perms[1:, m], axis=1)
+    return perms, False
 
-# %% ../nbs/08_significance.ipynb #318a726b
+# %% ../nbs/08_significance.ipynb #a8cfd69f
 def _permuted(table: np.ndarray, perms: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
     "Cells (i, j) of a square table under permutations of its labels: (cells, permutations)."
     n = len(table)
@@ -398,7 +448,7 @@ def _t_of_r(r: np.ndarray, df: float) -> np.ndarray:
     "t of a partial correlation."
     return r * np.sqrt(df / np.maximum(1 - r*r, 1e-300))
 
-# %% ../nbs/08_significance.ipynb #efc43013
+# %% ../nbs/08_significance.ipynb #2ccf034a
 def _dsp_t(
     y: np.ndarray, # transfer, square
     x: np.ndarray, # the predictor, no missing cells off the diagonal
@@ -424,29 +474,7 @@ def _dsp_t(
         parts = [rest @ v / (norm if fixed else length(v)) for v in (_permuted(e, p, i, j) for p in _in_chunks(perms, len(i)))]
     return _t_of_r(np.concatenate(parts) / np.linalg.norm(rest), df)
 
-# %% ../nbs/08_significance.ipynb #f7ea963e
-def _demean(
-    v: np.ndarray, # (..., k, n, n) matrices
-    mask: np.ndarray, # (..., n, n) observed cells, broadcast against v without its k
-    effects=EFFECTS, # taken out
-) -> np.ndarray: # residuals, 0 outside the mask
-    "Take intercept and effects out of a stack of matrices, each by least squares over its own observed cells."
-    m = mask.astype(float)
-    v = np.where(mask[..., None, :, :], v, 0)
-    rows, columns, n = m.sum(-1), m.sum(-2), m.shape[-1]
-    if "source" in effects and "target" in effects:
-        sign = np.r_[np.ones(n), -np.ones(n)] # the direction the effects leave open: rows up, columns down
-        normal = np.block([[rows[..., None]*np.eye(n), m], [np.swapaxes(m, -1, -2), columns[..., None]*np.eye(n)]])
-        normal = normal + np.outer(sign, sign)/(2*n) + 1e-11*np.eye(2*n)
-        sums = np.concatenate([v.sum(-1), v.sum(-2)], -1)
-        fit = np.swapaxes(np.linalg.solve(normal, np.swapaxes(sums, -1, -2)), -1, -2)
-        fit = fit[..., :n, None] + fit[..., None, n:]
-    elif "source" in effects: fit = (v.sum(-1) / np.maximum(rows, 1)[..., None, :])[..., None]
-    elif "target" in effects: fit = (v.sum(-2) / np.maximum(columns, 1)[..., None, :])[..., None, :]
-    else: fit = v.sum((-1, -2), keepdims=True) / np.maximum(m.sum((-1, -2)), 1)[..., None, None, None]
-    return (v - fit) * m[..., None, :, :]
-
-# %% ../nbs/08_significance.ipynb #342fb5bf
+# %% ../nbs/08_significance.ipynb #007886be
 def _stack_t(
     y: np.ndarray, # (n, n), NaN where missing
     xs: np.ndarray, # (permutations, predictors, n, n), the predictor of interest last
@@ -469,7 +497,7 @@ def _move(table: np.ndarray, perms: np.ndarray) -> np.ndarray:
     "A square table under permutations of its labels: (permutations, n, n)."
     return table[perms[:, :, None], perms[:, None, :]]
 
-# %% ../nbs/08_significance.ipynb #7f042fd1
+# %% ../nbs/08_significance.ipynb #66dbd9d5
 def _residual(y: np.ndarray, others: list, effects) -> np.ndarray:
     "Residual of a square table on effects and other tables over the cells where all are observed; NaN elsewhere."
     i, j = np.nonzero(np.isfinite(y) & np.isfinite([np.zeros_like(y), *others]).all(0))
@@ -480,8 +508,16 @@ def _residual(y: np.ndarray, others: list, effects) -> np.ndarray:
 
 def _fl_t(y, x, others, effects, perms):
     "Freedman-Lane: all predictors are permuted against the residual of transfer given the others."
-    e = _residual(y, others, effects)
-    return np.concatenate([_stack_t(e, np.stack([_move(t, p) for t in (*others, x)], 1), effects) for p in _in_chunks(perms, e.size*(len(others) + 2), 2**20)])
+    e, off = _residual(y, others, effects), ~np.eye(len(y), dtype=bool)
+    if not np.isfinite([y, x, *others])[:, off].all(): # the cells, and so the effects, change with the permutation
+        return np.concatenate([_stack_t(e, np.stack([_move(t, p) for t in (*others, x)], 1), effects) for p in _in_chunks(perms, e.size*(len(others) + 2), 2**20)])
+    i, j = np.nonzero(off)
+    v = _demean(np.stack([*others, x]), off, effects) # commutes with the permutation, and so does the product below
+    inverse = np.linalg.pinv(v[:, i, j] @ v[:, i, j].T, rcond=1e-10, hermitian=True)
+    products = np.concatenate([[e[i, j] @ _permuted(t, p, i, j) for t in v] for p in _in_chunks(perms, len(i))], 1)
+    rss = e[i, j] @ e[i, j] - np.einsum("pb,pq,qb->b", products, inverse, products)
+    df = len(i) - _basis(i, j, effects).shape[1] - len(v)
+    return inverse[-1] @ products / np.sqrt(np.maximum(rss, 0)/df * inverse[-1, -1]) if df > 0 and inverse[-1, -1] > 0 else np.full(len(perms), np.nan)
 
 def _dsp_holes_t(y, x, others, effects, perms):
     "Double semi-partialling where predictors have missing cells."
@@ -489,7 +525,7 @@ def _dsp_holes_t(y, x, others, effects, perms):
     return np.concatenate([_stack_t(y, np.concatenate([np.broadcast_to(fixed, (len(p), *fixed.shape)), _move(e, p)[:, None]], 1), effects)
                            for p in _in_chunks(perms, e.size*(len(others) + 2), 2**20)])
 
-# %% ../nbs/08_significance.ipynb #de91b778
+# %% ../nbs/08_significance.ipynb #5dfe8432
 METHODS = {"dsp": "double semi-partialling", "fl": "Freedman-Lane"}
 
 def _permutation_t(y, x, others, effects, perms, method: str = "dsp") -> np.ndarray:
@@ -499,7 +535,7 @@ def _permutation_t(y, x, others, effects, perms, method: str = "dsp") -> np.ndar
     complete = all(np.isfinite(t[off]).all() for t in (x, *others))
     return (_dsp_t if complete else _dsp_holes_t)(y, x, others, effects, perms)
 
-# %% ../nbs/08_significance.ipynb #d4ac29af
+# %% ../nbs/08_significance.ipynb #111da4e8
 def _ranked(table: np.ndarray) -> np.ndarray:
     "Ranks of the observed cells."
     out, seen = np.full_like(table, np.nan), np.isfinite(table)
@@ -514,6 +550,7 @@ def _families(labels: list, families) -> list:
         if l not in families: raise XltError(f"families: no family for language {l!r}")
     return [families[l] for l in labels]
 
+# %% ../nbs/08_significance.ipynb #44a97582
 def mrqap(
     transfer: pd.DataFrame, # rows = source, columns = target, NaN = missing
     distances: dict | pd.DataFrame, # name -> labelled table: distances and covariates
@@ -527,16 +564,17 @@ def mrqap(
 ) -> pd.DataFrame: # one row a predictor: slope, r (partial), t, p, cells, permutations, exact
     "Multiple regression of a transfer matrix on distances, tested by permuting languages."
     labels, y, xs = align(transfer, distances)
-    table = _ols(y, list(xs.values()), effects)
+    fit = _ols(y, list(xs.values()), effects)
     if ranks: y, xs = _ranked(y), {k: _ranked(x) for k, x in xs.items()}
     perms, exact = label_permutations(_families(labels, families), n, seed)
     rows = {}
     for k, (name, x) in enumerate(xs.items()):
         t = _permutation_t(y, x, [o for m, o in xs.items() if m != name], effects, perms, method)
-        rows[name] = {"slope": table.slope[k], "r": t[0] / np.sqrt(t[0]**2 + table.df[k]), "t": t[0], "p": _share_extreme(t, alternative),
-                      "cells": table.cells[k], "permutations": len(perms) - (not exact), "exact": exact}
+        rows[name] = {"slope": fit["slope"][k], "r": t[0] / np.sqrt(t[0]**2 + fit["df"]), "t": t[0], "p": _share_extreme(t, alternative),
+                      "cells": fit["cells"], "permutations": len(perms) - (not exact), "exact": exact}
     return pd.DataFrame(rows).T.astype({"slope": float, "r": float, "t": float, "p": float, "cells": int, "permutations": int, "exact": bool})
 
+# %% ../nbs/08_significance.ipynb #bee29fda
 def qap(
     transfer: pd.DataFrame, # rows = source, columns = target, NaN = missing
     distance: pd.DataFrame, # same labels
@@ -546,7 +584,7 @@ def qap(
     "Permutation test of the correlation between transfer and one distance."
     return mrqap(transfer, {"distance": distance}, effects, **options).loc["distance"]
 
-# %% ../nbs/08_significance.ipynb #5ea7760b
+# %% ../nbs/08_significance.ipynb #45ac745a
 def _levels(table: pd.DataFrame, factor) -> np.ndarray:
     "Codes of a grouping factor: a column, or several columns together."
     columns = [factor] if isinstance(factor, str) else list(factor)
@@ -565,7 +603,7 @@ def _reml(
     "Restricted likelihood of a mixed model, profiled over slopes and residual variance."
     scale = np.repeat(theta, sizes)
     root = np.linalg.cholesky(np.eye(len(scale)) + scale[:, None]*zz*scale)
-    w = np.linalg.solve(root, scale[:, None]*za)
+    w = scipy.linalg.solve_triangular(root, scale[:, None]*za, lower=True, check_finite=False)
     g = aa - w.T @ w
     inverse = np.linalg.inv(g[:-1, :-1])
     slope = inverse @ g[:-1, -1]
@@ -573,7 +611,7 @@ def _reml(
     criterion = 2*np.log(np.diag(root)).sum() - np.linalg.slogdet(inverse)[1] + (n - len(slope))*np.log(variance)
     return criterion, slope, inverse*variance, variance
 
-# %% ../nbs/08_significance.ipynb #a16902b4
+# %% ../nbs/08_significance.ipynb #12358a74
 def _indicator(codes: np.ndarray) -> np.ndarray: return np.eye(codes.max() + 1)[codes]
 
 def _fit_mixed(y, x, codes) -> tuple: # (slopes, covariance, standard deviations of the factors and of the residual)
@@ -603,12 +641,12 @@ def mixed_model(
     design = np.column_stack([np.ones(len(table)), *(table[c].to_numpy(float) for c in x)])
     if np.linalg.matrix_rank(design) < design.shape[1]: raise XltError(f"x: {x} and the intercept are linearly dependent")
     slope, cov, sd = _fit_mixed(table[y].to_numpy(float), design, [_levels(table, f) for f in random])
-    se, q = np.sqrt(np.diag(cov)), distributions.norm.ppf((1 + level)/2)
-    fixed = pd.DataFrame({"estimate": slope, "se": se, "z": slope/se, "p": 2*distributions.norm.sf(np.abs(slope/se)), "low": slope - q*se, "high": slope + q*se}, index=["intercept", *x])
+    se, q = np.sqrt(np.diag(cov)), special.ndtri((1 + level)/2)
+    fixed = pd.DataFrame({"estimate": slope, "se": se, "z": slope/se, "p": 2*special.ndtr(-np.abs(slope/se)), "low": slope - q*se, "high": slope + q*se}, index=["intercept", *x])
     names = [f if isinstance(f, str) else "*".join(f) for f in random] + ["residual"]
     return fixed, pd.DataFrame({"sd": sd, "share": sd**2/(sd**2).sum()}, index=names)
 
-# %% ../nbs/08_significance.ipynb #d7b13a65
+# %% ../nbs/08_significance.ipynb #89e89348
 def _mean_cells(y, x, mask): return np.where(mask, y, 0).sum((1, 2)) / np.maximum(mask.sum((1, 2)), 1)
 def _stack_corr(y, x, mask, effects=()):
     v = _demean(np.stack([y, x], 1), mask, effects)
@@ -618,7 +656,7 @@ def _stack_within(y, x, mask): return _stack_corr(y, x, mask, EFFECTS)
 
 STATISTICS = {"mean": _mean_cells, "pearson": _stack_corr, "within": _stack_within} # (y, x, mask), stacks of (n, n) -> one number each
 
-# %% ../nbs/08_significance.ipynb #d3082cdb
+# %% ../nbs/08_significance.ipynb #19329560
 def bootstrap_languages(
     transfer: pd.DataFrame, # rows = source, columns = target, NaN = missing
     distance: pd.DataFrame | None = None, # same labels; not needed for the mean
@@ -641,11 +679,13 @@ def _language_interval(y, x, f, n, seed, levels) -> list: # (value, low, high) f
     parts = []
     for d in _in_chunks(draws, k*k, 2**19):
         a, b = _move(y, d), _move(x, d)
-        parts.append(f(a, b, np.isfinite(a) & np.isfinite(b) & (d[:, :, None] != d[:, None, :])))
+        found = f(a, b, np.isfinite(a) & np.isfinite(b) & (d[:, :, None] != d[:, None, :]))
+        few = (np.diff(np.sort(d, 1), axis=1) > 0).sum(1) < min(k, 4) - 1
+        parts.append(np.where(few, np.nan, found))
     value, *drawn = np.concatenate(parts)
     return [(value, *np.nanquantile(drawn, [(1 - l)/2, (1 + l)/2])) for l in levels]
 
-# %% ../nbs/08_significance.ipynb #244ac0dc
+# %% ../nbs/08_significance.ipynb #8f7fd361
 ADJUSTMENTS = {"holm": "holm", "bh": "fdr_bh"} # name -> statsmodels' name
 
 def adjust(
@@ -658,7 +698,7 @@ def adjust(
     if seen.any(): out[seen] = multipletests(p[seen], method=ADJUSTMENTS[check_choice("method", method, ADJUSTMENTS)])[1]
     return out
 
-# %% ../nbs/08_significance.ipynb #c864c821
+# %% ../nbs/08_significance.ipynb #e826ea96
 def noise_ceiling(
     table: pd.DataFrame, # columns source, target, seed, value; cells without all seeds are left out
 ) -> pd.DataFrame: # rows pooled, within: reliability, ceiling (largest expected correlation), seed_sd (of one run), cells, seeds
@@ -677,7 +717,7 @@ def noise_ceiling(
         rows[scope] = {"reliability": reliability, "ceiling": np.sqrt(reliability), "seed_sd": np.sqrt(inside), "cells": len(v), "seeds": k}
     return pd.DataFrame(rows).T.astype({"cells": int, "seeds": int})
 
-# %% ../nbs/08_significance.ipynb #9df58d12
+# %% ../nbs/08_significance.ipynb #3dc070df
 BRANCHES = {"Germanic": "en de nl sv", "Romance": "es pt it fr", "Slavic": "pl ru uk", "Indo-Iranian": "hi fa", "Semitic": "ar", "Turkic": "tr", "Koreanic": "ko", "Japonic": "ja"}
 LANGUAGE_SETS = {8: ["Indo-European"]*5 + ["Turkic", "Koreanic", "Japonic"],
                  12: ["Germanic"]*4 + ["Romance"]*4 + ["Slavic"]*2 + ["Turkic", "Japonic"],
@@ -688,7 +728,7 @@ SCENARIOS = { # standard deviations of the effects, that of a single cell's nois
     "… and reciprocal pairs": dict(source=1, target=2, pair=1),
     "… and families": dict(source=1, target=2, pair=1, family=1, clan=0.5)} # clan: share of the language effects that belongs to the family
 
-# %% ../nbs/08_significance.ipynb #09fecb61
+# %% ../nbs/08_significance.ipynb #e4ca1142
 def _by_family(rng, codes: np.ndarray, share: float, size: tuple) -> np.ndarray:
     "Standard normal effects of languages, a share of whose variance belongs to their family."
     return np.sqrt(share)*rng.normal(size=(codes.max() + 1, *size))[codes] + np.sqrt(1 - share)*rng.normal(size=(len(codes), *size))
@@ -712,54 +752,68 @@ def simulate(
     noise = np.sqrt(1 + sd["pair"]**2 + sd["family"]**2)
     return y + r/np.sqrt(1 - r*r)*noise*x/np.nanstd(_residual(x, [], EFFECTS)), x
 
-# %% ../nbs/08_significance.ipynb #cc73551a
+# %% ../nbs/08_significance.ipynb #6ddcb5f6
+def _ols_p(y, x, effects=(), errors="naive"): return _ols(y, [x], effects, errors)["p"][0]
 def _qap_p(y, x, families, seed, effects, n=999):
     perms, _ = label_permutations(families, n, seed)
+    if len(perms) > n + 1: perms = perms[np.r_[0, np.random.default_rng(seed).integers(len(perms), size=n)]] # a draw from all of them, to save time
     return _share_extreme(_permutation_t(y, x, [], effects, perms)) if len(perms) > 1 else np.nan
-
-def _spearman_p(y, x):
-    return _ols(_ranked(y), [_ranked(x)]).p.item()
 
 def _bootstrap_p(y, x, seed, f):
     "0.005, 0.03 or 1: which of the 99% and the 95% interval over languages leaves out zero."
     excluded = [not low <= 0 <= high for _, low, high in _language_interval(y, x, f, 400, seed, [0.99, 0.95])]
     return 0.005 if excluded[0] else 0.03 if excluded[1] else 1.0
 
-def _mixed_p(y, x, families, more=(), package=False):
-    "Wald test of the slope in a model with crossed random effects."
+def _mixed_p(y, x, families, more=()):
+    "Wald test of the slope in a model with crossed random effects of source, target and `more`."
+    i, j = np.nonzero(np.isfinite(y))
+    family = pd.factorize(pd.Series(families))[0]
+    def pairs(a, b): return np.unique(np.minimum(a, b)*len(y) + np.maximum(a, b), return_inverse=True)[1]
+    codes = {"source": i, "target": j, "pair": pairs(i, j), "families": pairs(family[i], family[j])}
+    slope, cov, _ = _fit_mixed(y[i, j], np.column_stack([np.ones(len(i)), x[i, j]]), [codes[c] for c in ("source", "target", *more)])
+    return 2*special.ndtr(-abs(slope[1])/np.sqrt(cov[1, 1]))
+
+def _statsmodels_p(y, x):
     names = np.arange(len(y)).astype(str)
     table = cells(pd.DataFrame(y, names, names), {"x": pd.DataFrame(x, names, names)})
-    if package:
-        import statsmodels.formula.api as smf
-        vc = {"source": "0+C(source)", "target": "0+C(target)"}
-        return smf.mixedlm("value ~ x", table, groups=np.ones(len(table)), re_formula="0", vc_formula=vc).fit().pvalues["x"]
-    family = dict(zip(names, map(str, families)))
-    table["families"] = ["~".join(sorted((family[s], family[t]))) for s, t in zip(table.source, table.target)]
-    return mixed_model(table, ["x"], ["source", "target", *more])[0].p["x"]
+    vc = {"source": "0+C(source)", "target": "0+C(target)"}
+    with warnings.catch_warnings(action="ignore"): # it often reports that it has not converged
+        return formula.mixedlm("value ~ x", table, groups=np.ones(len(table)), re_formula="0", vc_formula=vc).fit().pvalues["x"]
 
-# %% ../nbs/08_significance.ipynb #51454678
+# %% ../nbs/08_significance.ipynb #cd8eed87
 TESTS = { # name -> (scope, draws at most, function of (y, x, families, seed))
-    "Pearson, least squares": ("pooled", 2000, lambda y, x, f, s: _ols(y, [x]).p.item()),
-    "Spearman": ("pooled", 2000, lambda y, x, f, s: _spearman_p(y, x)),
-    "errors clustered by source": ("pooled", 2000, lambda y, x, f, s: _ols(y, [x], (), "source").p.item()),
-    "errors clustered two ways": ("pooled", 2000, lambda y, x, f, s: _ols(y, [x], (), "two-way").p.item()),
-    "dyadic-robust, normal": ("pooled", 2000, lambda y, x, f, s: 2*distributions.norm.sf(abs(_ols(y, [x], (), "dyadic").t.item()))),
-    "dyadic-robust, t": ("pooled", 2000, lambda y, x, f, s: _ols(y, [x], (), "dyadic").p.item()),
+    "Pearson, least squares": ("pooled", 2000, lambda y, x, f, s: _ols_p(y, x)),
+    "Spearman": ("pooled", 2000, lambda y, x, f, s: _ols_p(_ranked(y), _ranked(x))),
+    "errors clustered by source": ("pooled", 2000, lambda y, x, f, s: _ols_p(y, x, (), "source")),
+    "errors clustered two ways": ("pooled", 2000, lambda y, x, f, s: _ols_p(y, x, (), "two-way")),
+    "dyadic-robust, normal": ("pooled", 2000, lambda y, x, f, s: 2*special.ndtr(-abs(_ols(y, [x], (), "dyadic")["t"][0]))),
+    "dyadic-robust, t": ("pooled", 2000, lambda y, x, f, s: _ols_p(y, x, (), "dyadic")),
+    "jackknife over languages": ("pooled", 2000, lambda y, x, f, s: _ols_p(y, x, (), "jackknife")),
     "bootstrap over languages": ("pooled", 1000, lambda y, x, f, s: _bootstrap_p(y, x, s, _stack_corr)),
     "QAP": ("pooled", 2000, lambda y, x, f, s: _qap_p(y, x, [0]*len(y), s, ())),
     "QAP inside families": ("pooled", 2000, lambda y, x, f, s: _qap_p(y, x, f, s, ())),
-    "fixed effects, least squares": ("within", 2000, lambda y, x, f, s: _ols(y, [x], EFFECTS).p.item()),
-    "fixed effects, dyadic-robust": ("within", 2000, lambda y, x, f, s: _ols(y, [x], EFFECTS, "dyadic").p.item()),
+    "fixed effects, least squares": ("within", 2000, lambda y, x, f, s: _ols_p(y, x, EFFECTS)),
+    "fixed effects, dyadic-robust": ("within", 2000, lambda y, x, f, s: _ols_p(y, x, EFFECTS, "dyadic")),
+    "fixed effects, jackknife over languages": ("within", 2000, lambda y, x, f, s: _ols_p(y, x, EFFECTS, "jackknife")),
     "fixed effects, bootstrap over languages": ("within", 400, lambda y, x, f, s: _bootstrap_p(y, x, s, _stack_within)),
-    "mixed model": ("within", 2000, lambda y, x, f, s: _mixed_p(y, x, f)),
-    "mixed model (statsmodels)": ("within", 200, lambda y, x, f, s: _mixed_p(y, x, f, package=True)),
-    "mixed model with pairs": ("within", 1000, lambda y, x, f, s: _mixed_p(y, x, f, ["pair"])),
-    "mixed model with pairs and families": ("within", 1000, lambda y, x, f, s: _mixed_p(y, x, f, ["pair", "families"])),
+    "mixed model": ("within", 1000, lambda y, x, f, s: _mixed_p(y, x, f)),
+    "mixed model (statsmodels)": ("within", 200, lambda y, x, f, s: _statsmodels_p(y, x)),
+    "mixed model with pairs": ("within", 400, lambda y, x, f, s: _mixed_p(y, x, f, ["pair"])),
+    "mixed model with pairs and families": ("within", 400, lambda y, x, f, s: _mixed_p(y, x, f, ["pair", "families"])),
     "MRQAP": ("within", 2000, lambda y, x, f, s: _qap_p(y, x, [0]*len(y), s, EFFECTS)),
     "MRQAP inside families": ("within", 2000, lambda y, x, f, s: _qap_p(y, x, f, s, EFFECTS))}
 
-# %% ../nbs/08_significance.ipynb #106d5ea8
+# %% ../nbs/08_significance.ipynb #f4b07dda
 BLOCK = 100 # draws in a block
+
+def _p_values(families, scenario, r, tests, seeds) -> pd.DataFrame:
+    "p-values of tests on simulated studies: one row a study."
+    check_choice("scenario", scenario, SCENARIOS)
+    p = {check_choice("tests", t, TESTS): [] for t in tests}
+    for seed in seeds:
+        y, x = simulate(families, SCENARIOS[scenario], r, seed)
+        for t in tests: p[t].append(TESTS[t][2](y, x, families, seed))
+    return pd.DataFrame(p)
 
 def rejections(
     languages: int, # a key of `LANGUAGE_SETS`
@@ -767,21 +821,16 @@ def rejections(
     r: float = 0, # true correlation within effects; 0: the null hypothesis holds
     block: int = 0, # which draws
     tests=tuple(TESTS), # keys of `TESTS`
-    draws: int = BLOCK, # how many
+    draws: int | None = None, # how many; None: `BLOCK`
 ) -> pd.DataFrame: # languages, scenario, r, test, draws, reject_05, reject_01, undefined (counts)
     "How often each test rejects, in one block of simulated studies."
-    check_choice("scenario", scenario, SCENARIOS); check_choice("languages", languages, LANGUAGE_SETS)
-    families = LANGUAGE_SETS[languages]
-    p = {t: [] for t in tests}
-    for d in range(draws):
-        seed = [languages, list(SCENARIOS).index(scenario), round(1000*abs(r)), block, d]
-        y, x = simulate(families, SCENARIOS[scenario], r, seed)
-        for t in tests: p[t].append(TESTS[check_choice("tests", t, TESTS)][2](y, x, families, seed))
-    p = pd.DataFrame(p)
-    return pd.DataFrame({"languages": languages, "scenario": scenario, "r": r, "test": p.columns, "draws": draws, "reject_05": (p <= 0.05).sum().to_numpy(),
+    check_choice("languages", languages, LANGUAGE_SETS); check_choice("scenario", scenario, SCENARIOS)
+    seeds = [[languages, list(SCENARIOS).index(scenario), round(1000*abs(r)), block, d] for d in range(draws or BLOCK)]
+    p = _p_values(LANGUAGE_SETS[languages], scenario, r, tests, seeds)
+    return pd.DataFrame({"languages": languages, "scenario": scenario, "r": r, "test": p.columns, "draws": len(p), "reject_05": (p <= 0.05).sum().to_numpy(),
                          "reject_01": (p <= 0.01).sum().to_numpy(), "undefined": p.isna().sum().to_numpy()})
 
-# %% ../nbs/08_significance.ipynb #c76c194c
+# %% ../nbs/08_significance.ipynb #457b42b0
 def calibrate(
     name: str, # table to write: `outputs/tables/<name>.csv`
     languages=tuple(LANGUAGE_SETS), # numbers of languages
@@ -804,3 +853,64 @@ def calibrate(
     table = pd.concat(parts).groupby(["languages", "scenario", "r", "test"], sort=False).sum().reset_index()
     with atomic_path(tables_dir()/f"{name}.csv") as p: table.to_csv(p, index=False)
     return table
+
+# %% ../nbs/08_significance.ipynb #864dfa76
+def rejection_rates(
+    table: pd.DataFrame, # of `calibrate`
+    level: float = 0.05, # 0.05 or 0.01
+) -> pd.DataFrame: # the table with scope, rate, low, high (95% Wilson interval) and liberal
+    "Rejection rates with their simulation error."
+    count = table["reject_05" if level == 0.05 else "reject_01"]
+    low, high = proportion_confint(count, table.draws, method="wilson")
+    rate = count / table.draws
+    return table.assign(scope=[TESTS[t][0] for t in table.test], rate=rate, low=low, high=high, liberal=(rate > 1.5*level) & (low > level))
+
+def verdicts(
+    table: pd.DataFrame, # of `calibrate`, under null hypotheses
+    level: float = 0.05, # 0.05 or 0.01
+) -> pd.DataFrame: # one row a test: scope, lowest and highest rate, where the highest is, verdict
+    "Which tests keep their level in all of the conditions of the table."
+    rows = {}
+    for test, part in rejection_rates(table, level).groupby("test", sort=False):
+        worst = part.loc[part.rate.idxmax()]
+        rows[test] = {"scope": worst.scope, "lowest": part.rate.min(), "highest": worst.rate, "scenario": worst.scenario, "languages": worst.languages,
+                      "verdict": "liberal" if part.liberal.any() else "conservative" if worst.rate < level/2 else "keeps"}
+    return pd.DataFrame(rows).T.reindex([t for t in TESTS if t in rows]).infer_objects()
+
+# %% ../nbs/08_significance.ipynb #57d8b178
+def honest_power(
+    power: pd.DataFrame, # of `calibrate` with true effects
+    calibration: pd.DataFrame, # of `calibrate` under null hypotheses
+    level: float = 0.05, # 0.05 or 0.01
+) -> pd.DataFrame: # rejection rates without the tests that are liberal in that scenario with that many languages
+    "Power of the tests that keep their level."
+    condition = ["languages", "scenario", "test"]
+    liberal = rejection_rates(calibration, level).set_index(condition).liberal
+    rates = rejection_rates(power, level)
+    return rates[~liberal.reindex(pd.MultiIndex.from_frame(rates[condition])).fillna(True).to_numpy(bool)]
+
+def detectable(
+    power: pd.DataFrame, # of `honest_power`
+    share: float = 0.8, # power asked for
+) -> pd.DataFrame: # tests × (scenario, languages): |r| found with that power, by linear interpolation; NaN if beyond the table
+    "Smallest true correlation that is found often enough."
+    found = {}
+    for key, part in power.assign(r=power.r.abs()).sort_values("r").groupby(["test", "scenario", "languages"], sort=False):
+        r, rate = np.r_[0, part.r], np.r_[0, np.maximum.accumulate(part.rate)]
+        found[key] = np.interp(share, rate, r) if rate[-1] >= share else np.nan
+    return pd.Series(found).unstack([1, 2])
+
+# %% ../nbs/08_significance.ipynb #35ebcee0
+def power(
+    families: list, # the family of every language one has
+    r: float, # correlation within source and target effects that one would like to find
+    test: str = "MRQAP", # a key of `TESTS`
+    scenario: str = "… and reciprocal pairs", # a key of `SCENARIOS`
+    draws: int = 200, # simulated studies
+    level: float = 0.05, # of the test
+    seed: int = 0, # of the studies
+) -> pd.Series: # power, low, high (95% Wilson interval of the simulation)
+    "Chance that a test finds a true correlation, by simulation."
+    p = _p_values(families, scenario, r, [test], [[seed, d] for d in range(draws)])[test]
+    found = int((p <= level).sum())
+    return pd.Series(dict(zip(("power", "low", "high"), (found/draws, *proportion_confint(found, draws, method="wilson")))))

@@ -1,0 +1,286 @@
+"""Languages and distances: properties over many languages, a second implementation, errors, the cache. Quick; no data but the wheel's."""
+import itertools, json, math, os, random, shutil, subprocess, sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from xlt_nb import distances as D
+from xlt_nb.core import XltError
+from xlt_nb.distances import (DISTANCES, GROUPS, MEASURES, MODES, PAPER_DISTANCES, combined, coverage, distance, distance_matrix, distance_table,
+                              features, languages_with, load_uriel, paper_distances, register_distance)
+from xlt_nb.languages import LANGUAGES, MACROLANGUAGES, MINION, SMILER, language, letter_codes, resolve, uriel_codes, uriel_dir
+
+KINDS_AND_MODES = [(k, m) for k, d in DISTANCES.items() for m in d.modes]
+ANGULAR = {"syntactic": ("syntax",), "phonological": ("phonology",), "inventory": ("inventory",), "featural": tuple(GROUPS)}
+SAMPLE = [*LANGUAGES, "zh", "sw", "eu", "ms", "et", "arb", "cmn", "und", *random.Random(0).sample(sorted(uriel_codes() - {"und", "arb", "cmn"}), 60)]
+ANY_CODES = st.lists(st.sampled_from(sorted(uriel_codes())), min_size=2, max_size=8, unique=True)
+
+
+# ---- languages
+
+def test_every_code_of_uriel_resolves():
+    for code in uriel_codes():
+        l = language(code)
+        assert l.iso3 == code or code in letter_codes() # bibliographic codes lead elsewhere
+        assert {l.typology, l.genealogy, l.geography} <= uriel_codes()
+    for code, iso3 in letter_codes().items(): assert language(code) == language(iso3) and language(code).iso3 == iso3
+
+
+def test_language_is_stable_under_its_own_code():
+    for code in [*LANGUAGES, *MACROLANGUAGES, *letter_codes()]: assert language(language(code).code) == language(code)
+
+
+def test_subsets():
+    assert len(LANGUAGES) == len(set(LANGUAGES)) == 17 and set(MINION) | set(SMILER) == set(LANGUAGES)
+    assert set(MINION) == set("en es pt pl tr hi ko ja".split()) and set(SMILER) == set("ar de en es fa fr it ko nl pl pt ru sv uk".split())
+    assert all(l.name and l.family and l.branch and l.script for l in resolve(LANGUAGES))
+
+
+@pytest.mark.parametrize("bad", ["", "e", "xx", "English", "englisch", "zzzz", "en-GB", " en", None, 7, ("en",)])
+def test_unknown_code(bad):
+    with pytest.raises(XltError, match="language"): language(bad)
+
+
+def test_unknown_code_names_the_nearest():
+    with pytest.raises(XltError, match="ja \\(Japanese\\)"): language("Japanase")
+    with pytest.raises(XltError, match="jpn"): language("jp")
+
+
+# ---- properties
+
+@pytest.mark.parametrize("kind, mode", KINDS_AND_MODES)
+def test_properties(kind, mode):
+    m, c = distance_matrix(kind, SAMPLE, mode), coverage(kind, SAMPLE, mode)
+    values, share = m.to_numpy(), c.to_numpy()
+    assert list(m.index) == list(m.columns) == list(c.index) == list(c.columns) == SAMPLE
+    assert (np.diag(values) == 0).all()
+    if (kind, mode) != ("genetic", "published"): assert np.array_equal(values, values.T, equal_nan=True)
+    known = np.isfinite(values)
+    assert (values[known] >= 0).all() and (kind.startswith("euclidean") or (values[known] <= 1).all())
+    assert ((share >= 0) & (share <= 1)).all() and np.array_equal(share, share.T)
+    assert (share[~known] == 0).all() # no value is missing where there is data
+    if mode == "published" or (mode == "knn" and kind != "geographic"): assert known.all() or kind.split("_")[0] in MEASURES
+    if mode == "shared" and kind not in ("genetic", "geographic"): assert (~known | np.eye(len(m), dtype=bool) | (share > 0)).all()
+
+
+@pytest.mark.parametrize("kind, mode", KINDS_AND_MODES)
+def test_one_row_is_at_distance_zero(kind, mode):
+    assert distance(kind, "es", "spa", mode) == 0
+    m = distance_matrix(kind, ["es", "spa", "ja"], mode)
+    assert m.loc["es", "spa"] == m.loc["spa", "es"] == 0 and m.loc["es", "ja"] == m.loc["spa", "ja"]
+
+
+@settings(max_examples=25, deadline=None)
+@given(codes=ANY_CODES, pick=st.sampled_from(KINDS_AND_MODES), seed=st.integers(0, 99))
+def test_a_pair_does_not_depend_on_its_company(codes, pick, seed):
+    kind, mode = pick
+    m, shuffled = distance_matrix(kind, codes, mode), random.Random(seed).sample(codes, len(codes))
+    assert np.allclose(m.loc[shuffled, shuffled], distance_matrix(kind, shuffled, mode), atol=1e-7, equal_nan=True)
+    a, b = codes[:2]
+    assert np.isclose(distance(kind, a, b, mode), m.loc[a, b], atol=1e-7, equal_nan=True)
+
+
+def test_long_table_holds_the_matrices():
+    t = distance_table(LANGUAGES, ["syntactic", "genetic"], "published")
+    assert list(t.columns) == ["source", "target", "kind", "distance", "coverage"] and len(t) == 2*17*16
+    for kind, rows in t.groupby("kind"):
+        square = rows.pivot(index="source", columns="target", values="distance").loc[list(LANGUAGES), list(LANGUAGES)].fillna(0)
+        assert np.array_equal(square, distance_matrix(kind, LANGUAGES, "published"))
+
+
+# ---- against a second, slow implementation, and against published values
+
+def slow_vectors(code, groups):
+    with np.load(uriel_dir()/"features.npz") as z: langs, feats = z["langs"].tolist(), z["feats"].tolist()
+    row = slow_vectors.data[langs.index(language(code).typology)].max(axis=1)
+    return [v for f, v in zip(feats, row) if f.startswith(tuple(GROUPS[g] for g in groups))]
+
+
+@pytest.fixture(scope="module")
+def raw():
+    with np.load(uriel_dir()/"features.npz") as z: slow_vectors.data = z["data"]
+
+
+def slow_angle(u, v):
+    pairs = [(x, y) for x, y in zip(u, v) if x >= 0 and y >= 0]
+    dot, p, q = sum(x*y for x, y in pairs), sum(x*x for x, _ in pairs), sum(y*y for _, y in pairs)
+    return 2/math.pi*math.acos(min(1, dot/math.sqrt(p*q)))
+
+
+def slow_binary(measure, u, v):
+    n = [sum((x, y) == s for x, y in zip(u, v)) for s in ((1, 1), (0, 1), (1, 0), (0, 0))]
+    a, b, c, d = n
+    s1, s2 = max(a, b) + max(c, d) + max(a, c) + max(b, d), max(a + c, b + d) + max(a + b, c + d)
+    return {"hamming": (b + c)/sum(n), "jaccard": 1 - a/(a + b + c), "inner": 1 - (a + d)/sum(n), "anderberg": 1 - (s1 - s2)/(2*sum(n))}[measure]
+
+
+@pytest.mark.parametrize("a, b", [("en", "fr"), ("ja", "ar"), ("fa", "hi"), ("eu", "zh")])
+def test_slow_implementation_agrees(raw, a, b):
+    for kind, groups in ANGULAR.items():
+        assert distance(kind, a, b, "shared") == pytest.approx(slow_angle(slow_vectors(a, groups), slow_vectors(b, groups)), abs=1e-7)
+    for measure, group in itertools.product(MEASURES, GROUPS):
+        assert distance(f"{measure}_{group}", a, b, "shared") == pytest.approx(slow_binary(measure, slow_vectors(a, [group]), slow_vectors(b, [group])), abs=1e-7)
+
+
+@pytest.mark.parametrize("kind, a, b, value", [
+    ("syntactic", "eng", "fra", 0.4569), ("syntactic", "frr", "dan", 0.6629), ("syntactic", "frr", "deu", 0.5788), ("syntactic", "dan", "deu", 0.4852),
+    ("inventory", "frr", "dan", 0.6196), ("geographic", "frr", "dan", 0.0028), ("geographic", "frr", "deu", 0.0359), ("geographic", "dan", "deu", 0.0361)])
+def test_published_values(kind, a, b, value): assert round(distance(kind, a, b, "published"), 4) == value
+
+
+def test_published_artefacts():
+    for macro in ("ar", "fa", "zh", "sw", "ms"):
+        assert distance("geographic", macro, "en", "published") == distance("genetic", macro, "en", "published") == 1
+        assert coverage("featural", [macro, "en"], "published").loc[macro, "en"] == 0
+    assert (distance_matrix("featural", ["ar", "fa", "zh", "sw", "ms"], "published") == 0).all(axis=None)
+    assert (distance_matrix("phonological", ["it", "pt", "nl", "sv", "uk"], "published") == 0).all(axis=None)
+    directed = distance_matrix("genetic", ["es", "ru"], "published") # the line of Spanish is the longer one
+    assert directed.loc["ru", "es"] > directed.loc["es", "ru"]
+
+
+def test_default_has_no_artefacts():
+    others = [c for c in LANGUAGES if c != "ar"]
+    for kind in ("syntactic", "inventory", "geographic"): # imputed phonologies may coincide
+        m = distance_matrix(kind).to_numpy()
+        assert (m[~np.eye(17, dtype=bool)] > 0).all()
+    assert distance_matrix("geographic").loc["ar", others].max() < 0.6
+
+
+def test_features_are_those_of_the_wheel(raw):
+    with np.load(uriel_dir()/"geocoord_features.npz") as z:
+        assert np.array_equal(features("geo", ["ja"]).to_numpy(np.float32)[0], z["data"][z["langs"].tolist().index("jpn"), :, 0])
+    assert np.array_equal(features("phonology_union", ["ja"]).fillna(-1).to_numpy()[0], slow_vectors("ja", ["phonology"]))
+    assert set(features("fam", ["ja"]).loc["ja"].pipe(lambda r: r.index[r == 1])) >= {"F_Japonic"}
+
+
+# ---- the paper
+
+def test_paper_distances():
+    tables = paper_distances(MINION)
+    assert tuple(tables) == PAPER_DISTANCES and len(tables) == 14
+    parts = 0.4*tables["anderberg_syntax"] + 0.2*tables["inner_phonology"] + 0.4*tables["anderberg_inventory"]
+    assert np.allclose(parts, combined(MINION))
+
+
+def test_paper_medoids():
+    d = combined(MINION)
+    best = min(itertools.combinations(MINION, 2), key=lambda m: d[list(m)].min(axis=1).sum())
+    cluster = d[list(best)].idxmin(axis=1)
+    assert set(best) == {"tr", "pt"} and set(cluster.index[cluster == "tr"]) == {"tr", "ko", "hi", "ja"}
+
+
+# ---- errors, registry, imports
+
+@pytest.mark.parametrize("call, words", [
+    (lambda: distance("syntax", "en", "fr"), "kind.*syntactic"),
+    (lambda: distance("syntactic", "en", "fr", mode="KNN"), "mode.*knn"),
+    (lambda: distance("euclidean_genetic", "en", "fr"), "no sense.*published"),
+    (lambda: distance("syntactic", "en", "xx"), "language.*'xx'"),
+    (lambda: distance_matrix("syntactic", "en fr"), "give a list"),
+    (lambda: distance_matrix("syntactic", ["en", "en"]), "named twice"),
+    (lambda: distance_matrix("syntactic", []), "empty"),
+    (lambda: coverage("syntactic", ["en"], "full"), "mode"),
+    (lambda: distance_table(["en", "fr"], ["syntactical"]), "kind.*syntactic"),
+    (lambda: features("syntax_nn", ["en"]), "feature_set.*syntax_knn"),
+    (lambda: languages_with("genes"), "kind.*genetic"),
+    (lambda: combined(["en", "fr"], {"anderberg": 1}), "kind.*anderberg"),
+    (lambda: combined(["en", "fr"], {}), "weights"),
+])
+def test_errors_name_the_fault_and_the_nearest_choice(call, words):
+    with pytest.raises(XltError, match=words): call()
+
+
+def test_a_new_distance_is_one_function():
+    @register_distance("same_script", "0 where two languages share a script", modes=("knn",))
+    def same_script(languages, mode):
+        scripts = np.array([l.script for l in languages])
+        return (scripts[:, None] != scripts).astype(int), np.ones((len(scripts), len(scripts)))
+    try:
+        assert distance("same_script", "en", "pl") == 0 and distance("same_script", "en", "ru") == 1
+        assert len(distance_table(MINION, ["same_script"])) == 56 and len(languages_with("same_script")) == len(uriel_codes())
+        with pytest.raises(XltError, match="no sense"): distance("same_script", "en", "pl", "shared")
+    finally: del DISTANCES["same_script"]
+
+
+def test_import_is_light():
+    code = "import sys, json; import xlt_nb.distances as d; d.distance_matrix('syntactic'); print(json.dumps(sorted(sys.modules)))"
+    modules = set(json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout))
+    assert not modules & {"torch", "transformers", "sklearn", "scipy", "matplotlib", "seaborn", "lang2vec", "pkg_resources", "fastcore", "nbdev"}
+
+
+# ---- the cache
+
+@pytest.fixture
+def wheel(tmp_path, monkeypatch):
+    "A copy of the wheel's files, an empty cache, and a count of the times the wheel is read (quickly)."
+    folder = tmp_path/"site-packages"/"lang2vec"/"data"
+    folder.mkdir(parents=True)
+    for p in uriel_dir().glob("*_features.npz"): shutil.copy2(p, folder)
+    original, reads = load_uriel(), []
+    monkeypatch.setenv("XLT_CACHE", str(tmp_path/"cache"))
+    monkeypatch.setattr(D, "uriel_dir", lambda: folder)
+    monkeypatch.setattr(D, "_read_wheel", lambda f: reads.append(f) or original)
+    load_uriel.cache_clear()
+    def load():
+        load_uriel.cache_clear()
+        u = load_uriel()
+        for name in vars(original):
+            if name != "index": assert np.array_equal(getattr(u, name), getattr(original, name), equal_nan=name == "place"), name
+        return len(reads)
+    yield folder, tmp_path/"cache", load
+    load_uriel.cache_clear()
+
+
+def test_cache_is_used_and_follows_the_wheel(wheel):
+    folder, cache, load = wheel
+    assert [load(), load(), load()] == [1, 1, 1]
+    some = folder/"family_features.npz"
+    os.utime(some, ns=(1, 1))
+    assert [load(), load()] == [2, 2] # another time
+    with open(some, "ab") as f: f.write(b"x")
+    os.utime(some, ns=(1, 1))
+    assert [load(), load()] == [3, 3] # another size
+    (folder.parent.parent/"lang2vec-9.9.9.dist-info").mkdir()
+    assert [load(), load()] == [4, 4] # another version
+    assert not list(cache.glob("*.partial")) and len(list(cache.glob("uriel-*.npz"))) == 4
+
+
+def test_damaged_cache_is_made_again(wheel):
+    folder, cache, load = wheel
+    assert load() == 1
+    path, = cache.glob("uriel-*.npz")
+    good, rng = path.read_bytes(), random.Random(0)
+    damaged = [good[:n] for n in (0, 1, 100, len(good)//2, len(good) - 1)] + [b"not an archive"]
+    for at in [30, 60, 140, len(good) - 30, *(rng.randrange(len(good)) for _ in range(12))]:
+        damaged.append(good[:at] + bytes([good[at] ^ 0xFF]) + good[at + 1:])
+    for content in damaged:
+        path.write_bytes(content)
+        load() # compares every array with the original
+        path.write_bytes(good)
+    reads = load()
+    assert reads >= 1 + 6 + 12 and load() == reads
+
+
+def test_no_place_for_a_cache(wheel, monkeypatch):
+    folder, cache, load = wheel
+    cache.write_text("a file where the folder should be")
+    assert [load(), load()] == [1, 2]
+
+
+def test_broken_wheel_is_named(tmp_path, monkeypatch):
+    (tmp_path/"features.npz").write_bytes(b"PK broken")
+    with pytest.raises(XltError, match="features.npz.*reinstall"): D._read_wheel(tmp_path)
+
+
+def test_rows_follow_each_files_own_order():
+    u = load_uriel()
+    with np.load(uriel_dir()/"family_features.npz") as z: langs, feats = z["langs"], z["feats"]
+    assert not np.array_equal(langs, u.codes) # the files differ, or this test is idle
+    assert np.array_equal(feats, u.families)
+    for code, family in {"eng": "F_Germanic", "tur": "F_Turkic", "kor": "F_Koreanic", "fin": "F_Uralic"}.items():
+        line = u.family[u.index[code]]
+        assert family in u.families[line[line >= 0]]
+    lat = np.degrees(np.arcsin(u.place[u.rows(["eng", "fra", "jpn"]), 2]))
+    assert np.allclose(lat, [53, 48, 35], atol=0.05)
