@@ -1,7 +1,7 @@
 """Permutation tests against plain loops on the same work, in one run: `python tests/bench_stats.py` writes `outputs/tables/bench_stats.csv`.
 
 Each line is the same test on the same 17 x 17 matrix with the same permutations; the loop is timed on fewer of them and scaled,
-and the statistics of both are compared. scikit-bio's `mantel` is timed as well where it is installed (it is not a requirement; symmetric matrices only).
+and the statistics of both are compared. scikit-bio's compiled `mantel`, which takes symmetric matrices only, is timed as well where it is installed (it is not a requirement).
 """
 import os
 
@@ -93,7 +93,7 @@ def skbio_case():
     tables = [pd.DataFrame(m, names, names) for m in (a, b)]
     fast, test = best_time(lambda: stats.qap(*tables, n=PERMUTATIONS))
     assert np.isclose(test.r, r) and abs(test.p - p) < 0.03
-    return [("Mantel, scikit-bio", slow, fast)]
+    return [("Mantel on a symmetric matrix, scikit-bio (compiled)", slow, fast)]
 
 
 def main():
@@ -104,10 +104,10 @@ def main():
         fast, values = best_time(lambda: ours(perms))
         assert np.allclose(reference, values[:few]), name
         rows.append((name, slow*PERMUTATIONS/few, fast))
+    slow_loops = len(rows)
     table = pd.DataFrame(rows + skbio_case(), columns=["work", "loop_seconds", "seconds"])
     table["ratio"] = table.loop_seconds / table.seconds
-    whole = pd.DataFrame(np.random.default_rng(1).normal(size=(2*N, N))).to_numpy().reshape(2, N, N)
-    y, x = (pd.DataFrame(m) for m in whole)
+    y, x = (pd.DataFrame(m) for m in np.random.default_rng(1).normal(size=(2, N, N)))
     for name, call in (("qap, whole call", lambda: stats.qap(y, x)), ("qap within effects, whole call", lambda: stats.qap(y, x, effects=stats.EFFECTS)),
                        ("mrqap, 3 distances within effects, whole call", lambda: stats.mrqap(y, {"a": x, "b": x.T, "c": x @ x})),
                        ("mrqap, 3 distances, Freedman-Lane, whole call", lambda: stats.mrqap(y, {"a": x, "b": x.T, "c": x @ x}, method="fl"))):
@@ -115,7 +115,7 @@ def main():
     table.insert(1, "permutations", PERMUTATIONS)
     with atomic_path(tables_dir()/"bench_stats.csv") as p: table.to_csv(p, index=False, float_format="%.4g")
     print(table.to_string(index=False))
-    return 0 if (table.ratio.dropna() >= 50).all() else 1
+    return 0 if (table.ratio[:slow_loops] >= 50).all() and (table.seconds < 1).all() else 1
 
 
 if __name__ == "__main__": sys.exit(main())

@@ -6,10 +6,10 @@
 __all__ = ['SEVENTEEN', 'LANGUAGES', 'MINION', 'SMILER', 'MACROLANGUAGES', 'uriel_dir', 'uriel_codes', 'letter_codes', 'Language',
            'language', 'resolve', 'language_table']
 
-# %% ../nbs/01_languages.ipynb #466363aa
+# %% ../nbs/01_languages.ipynb #a31fbc07
 import functools, json
 from dataclasses import dataclass
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ import pandas as pd
 
 from .core import XltError, nearest
 
-# %% ../nbs/01_languages.ipynb #266af88e
+# %% ../nbs/01_languages.ipynb #b4f55db4
 SEVENTEEN = { # code: (ISO 639-3, name, family, branch, script)
     "en": ("eng", "English", "Indo-European", "Germanic", "Latin"),
     "nl": ("nld", "Dutch", "Indo-European", "Germanic", "Latin"),
@@ -38,20 +38,20 @@ SEVENTEEN = { # code: (ISO 639-3, name, family, branch, script)
     "ja": ("jpn", "Japanese", "Japonic", "Japonic", "Japanese"),
 }
 
-# %% ../nbs/01_languages.ipynb #8c2cd461
+# %% ../nbs/01_languages.ipynb #3fc45a2c
 LANGUAGES = tuple(SEVENTEEN) # the order of every table and figure
 MINION = tuple(c for c in LANGUAGES if c in "en es pt pl tr hi ko ja".split())
 SMILER = tuple(c for c in LANGUAGES if c in "ar de en es fa fr it ko nl pl pt ru sv uk".split())
 
-# %% ../nbs/01_languages.ipynb #c8a4ef44
+# %% ../nbs/01_languages.ipynb #4817a678
 def uriel_dir() -> Path:
     "Folder of URIEL's arrays inside the installed `lang2vec` wheel."
-    spec = find_spec("lang2vec")
-    folder = Path(spec.submodule_search_locations[0])/"data" if spec and spec.submodule_search_locations else None
+    try: folder = Path(distribution("lang2vec").locate_file("lang2vec/data"))
+    except PackageNotFoundError: folder = None
     if folder and (folder/"features.npz").is_file(): return folder
     raise XltError(f"URIEL's data files not found ({folder or 'lang2vec is not installed'}): pip install lang2vec==1.1.2")
 
-# %% ../nbs/01_languages.ipynb #ff3126a1
+# %% ../nbs/01_languages.ipynb #3e297c17
 @functools.cache
 def uriel_codes() -> frozenset:
     "The ISO 639-3 codes that URIEL has rows for."
@@ -62,7 +62,7 @@ def letter_codes() -> dict:
     "ISO 639-1 and ISO 639-2/B codes -> ISO 639-3."
     return json.loads((uriel_dir()/"letter_codes.json").read_text(encoding="utf8"))
 
-# %% ../nbs/01_languages.ipynb #2f8b912b
+# %% ../nbs/01_languages.ipynb #bd38c19c
 MACROLANGUAGES = {macro: tuple(rows) for macro, *rows in np.reshape("""
 aka twi aka aka   ara arb ara arb   aym ayr aym ayr   aze azj aze azj   bal bcc bal bcc   bik bcl bcl bcl   bnc lbk bnc lbk   bua bxr bua bxr
 chm mhr chm mhr   cre crk cre crk   del unm unm unm   den scs scs scs   din dik din dik   doi dgo doi dgo   est ekk est est   fas pes pes pes
@@ -74,7 +74,7 @@ que quz que quz   raj mup raj mup   rom rmy rom rmy   sqi als als als   srd sro 
 uzb uzn uzn uzn   yid ydd yid ydd   zap zai zap zai   zha zyb zha zyb   zho cmn zho cmn   zza diq zza diq
 """.split(), (-1, 4)).tolist()}
 
-# %% ../nbs/01_languages.ipynb #8f1ed245
+# %% ../nbs/01_languages.ipynb #184fa8bc
 @dataclass(frozen=True)
 class Language:
     "A language and the rows of URIEL that speak for it."
@@ -88,7 +88,7 @@ class Language:
     genealogy: str # URIEL row for the family tree
     geography: str # URIEL row for the place
 
-# %% ../nbs/01_languages.ipynb #c22fc9a5
+# %% ../nbs/01_languages.ipynb #1a7f206c
 def _unknown(code):
     "The error for a code that is not in URIEL; a name of one of the seventeen leads to its code."
     names = {row[1].lower(): f"{c} ({row[1]})" for c, row in SEVENTEEN.items()}
@@ -100,7 +100,7 @@ def _unknown(code):
 @functools.cache
 def _two_letter() -> dict: return {iso3: c for c, iso3 in letter_codes().items() if len(c) == 2}
 
-# %% ../nbs/01_languages.ipynb #25f4a940
+# %% ../nbs/01_languages.ipynb #bbc876c0
 @functools.cache
 def language(
     code: str, # ISO 639-1 or ISO 639-3, in any case
@@ -114,7 +114,7 @@ def language(
     _, typology, genealogy = MACROLANGUAGES.get(iso3, (iso3, iso3, iso3))
     return Language(short, iso3, name, family, branch, script, typology, genealogy, geography=genealogy)
 
-# %% ../nbs/01_languages.ipynb #f38491ab
+# %% ../nbs/01_languages.ipynb #3721e5a4
 def resolve(
     codes, # codes, e.g. ["en", "fr"]
 ) -> list: # of `Language`, in the same order
@@ -126,7 +126,7 @@ def resolve(
     if twice: raise XltError(f"languages: {twice[0]!r} is named twice")
     return [language(c) for c in codes]
 
-# %% ../nbs/01_languages.ipynb #d82a3b25
+# %% ../nbs/01_languages.ipynb #eddc34ac
 def language_table(
     codes=LANGUAGES, # codes of languages
 ) -> pd.DataFrame: # one row a language, indexed by code

@@ -8,7 +8,7 @@ __all__ = ['PARALLEL', 'SPECIAL', 'NO_SPACE', 'read_parallel', 'read_text', 'new
            'pretrain_loss', 'read_pud', 'assert_unseen', 'encode_sentences', 'retrieval', 'pretrain', 'save_encoder',
            'build_encoder', 'make_model']
 
-# %% ../nbs/04b_pretraining.ipynb #fe131fba
+# %% ../nbs/04b_pretraining.ipynb #b02cc810
 import dataclasses, itertools, json, math, time
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from .core import XltError, atomic_path, check_choice, external_dir, set_seed
 from .corpora import read_lines
 from .languages import LANGUAGES
 
-# %% ../nbs/04b_pretraining.ipynb #d554e8e9
+# %% ../nbs/04b_pretraining.ipynb #63f6e0b2
 PARALLEL = ("ntrex", "flores") # line-parallel in all languages
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -56,7 +56,7 @@ def read_text(root=None, languages=tuple(LANGUAGES)) -> dict: # language -> list
     folder = external_dir("text", root)
     return {lang: [t.rsplit("\t", 1)[-1] for _, t in read_lines(p)] for lang in languages if (p := _file(folder, lang, "tsv"))}
 
-# %% ../nbs/04b_pretraining.ipynb #2681cc29
+# %% ../nbs/04b_pretraining.ipynb #f7e0e4e6
 NO_SPACE = r"\p{Han}\p{Hiragana}\p{Katakana}ー々"
 
 def new_tokenizer() -> Tokenizer: # untrained
@@ -71,7 +71,7 @@ def new_tokenizer() -> Tokenizer: # untrained
         pre_tokenizers.Split(Regex(r"\p{Han}+|\p{Hiragana}+|[\p{Katakana}ー]+|\p{N}+"), "isolated")])
     return t
 
-# %% ../nbs/04b_pretraining.ipynb #701cf6b9
+# %% ../nbs/04b_pretraining.ipynb #063989e8
 def train_tokenizer(
     texts, # iterable of sentences
     vocab_size: int = 28000,
@@ -83,7 +83,7 @@ def train_tokenizer(
     t.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=ids)
     return PreTrainedTokenizerFast(tokenizer_object=t, model_max_length=256, **dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL)))
 
-# %% ../nbs/04b_pretraining.ipynb #0317221c
+# %% ../nbs/04b_pretraining.ipynb #7c3a9a5a
 def subword_counts(
     tokenizer, # fast tokenizer
     parallel: dict, # language -> {sentence id: text}
@@ -112,7 +112,7 @@ def aligned_embeddings(
     norm = np.linalg.norm(u, axis=1, keepdims=True)
     return np.where(norm > 1e-8, u/np.maximum(norm, 1e-8), 0).astype(np.float32)
 
-# %% ../nbs/04b_pretraining.ipynb #d5de789c
+# %% ../nbs/04b_pretraining.ipynb #34136e79
 @dataclass(frozen=True)
 class PretrainConfig:
     "Everything that determines an encoder, besides the text."
@@ -138,7 +138,7 @@ class PretrainConfig:
 
     def __post_init__(self): check_choice("embeddings", self.embeddings, ["frozen", "trained", "regularised"])
 
-# %% ../nbs/04b_pretraining.ipynb #1473f561
+# %% ../nbs/04b_pretraining.ipynb #9cd708eb
 class Pretrainer(nn.Module):
     "BERT with a tied, optionally frozen, output layer."
     def __init__(self, config: PretrainConfig, embeddings: np.ndarray, log_prior: np.ndarray):
@@ -168,13 +168,13 @@ class Pretrainer(nn.Module):
     def sentence_vectors(self, ids): # (batch, width), length 1
         return mean_vectors(self.bert(ids, attention_mask=(ids != 0).long()).last_hidden_state, ids)
 
-# %% ../nbs/04b_pretraining.ipynb #adc9d4fd
+# %% ../nbs/04b_pretraining.ipynb #73033393
 def mean_vectors(hidden, ids):
     "Mean of the vectors of a sentence's subwords (not of special tokens), length 1."
     inside = (ids >= len(SPECIAL)).to(hidden.dtype)[..., None]
     return nn.functional.normalize((hidden*inside).sum(1)/inside.sum(1).clamp(min=1), dim=-1)
 
-# %% ../nbs/04b_pretraining.ipynb #22abc5f2
+# %% ../nbs/04b_pretraining.ipynb #cb0abdc9
 def _pad(rows, positions=None):
     n = max(map(len, rows))
     ids, pos = np.zeros((len(rows), n), np.int64), np.zeros((len(rows), n), np.int64)
@@ -194,7 +194,7 @@ def mask_subwords(ids, share, vocab_size, rng): # -> (masked ids, labels)
     out[swap] = rng.integers(len(SPECIAL), vocab_size, swap.sum())
     return torch.from_numpy(out), torch.from_numpy(np.where(asked, ids.numpy(), -100))
 
-# %% ../nbs/04b_pretraining.ipynb #ae0998e6
+# %% ../nbs/04b_pretraining.ipynb #6e635b9d
 class PretrainData:
     "Tokenised text, from which batch `k` is drawn."
     def __init__(self, tokenizer, text: dict, parallel: dict, config: PretrainConfig):
@@ -228,7 +228,7 @@ class PretrainData:
             pairs.append(([2, *have[a], 3], [2, *have[b], 3])); size += len(have[a]) + len(have[b]) + 4
         return pairs
 
-# %% ../nbs/04b_pretraining.ipynb #199b030b
+# %% ../nbs/04b_pretraining.ipynb #44db5a0b
 def pretrain_loss(model: Pretrainer, data: PretrainData, k: int, vocab_size: int, device="cpu"):
     "Loss of batch `k`, and the number of its subwords."
     c, rng, (kind, rows) = model.config, np.random.default_rng([model.config.seed, k, 1]), data.batch(k)
@@ -246,7 +246,7 @@ def pretrain_loss(model: Pretrainer, data: PretrainData, k: int, vocab_size: int
         loss = loss + c.contrast*(nn.functional.cross_entropy(score, gold) + nn.functional.cross_entropy(score.T, gold))/2
     return loss, int((ids != 0).sum())
 
-# %% ../nbs/04b_pretraining.ipynb #04e5c258
+# %% ../nbs/04b_pretraining.ipynb #e74adabd
 def read_pud(root=None) -> dict: # language -> {sentence id: text}
     "Raw sentences of the parallel UD treebanks."
     out = {}
@@ -264,7 +264,7 @@ def assert_unseen(held_out: dict, *seen: dict):
         both = known & {t.strip() for t in texts.values()}
         if both: raise XltError(f"{lang}: {len(both)} held-out sentences are in the training text, e.g. {min(both)[:80]!r}")
 
-# %% ../nbs/04b_pretraining.ipynb #44e7d562
+# %% ../nbs/04b_pretraining.ipynb #80e0e75e
 @torch.inference_mode()
 def encode_sentences(bert, tokenizer, texts, layer: int = -1, batch: int = 128) -> np.ndarray: # (texts, width)
     "Sentence vectors: mean of the subword vectors of a layer (0: embeddings), length 1."
@@ -288,7 +288,7 @@ def retrieval(
     hit = lambda s: (s.argmax(1) == np.arange(len(s))).mean()
     return pd.Series({lang: (hit(v["en"] @ x.T) + hit(x @ v["en"].T))/2 for lang, x in v.items() if lang != "en"}, name="retrieval")
 
-# %% ../nbs/04b_pretraining.ipynb #72313ebe
+# %% ../nbs/04b_pretraining.ipynb #6b0c30e9
 def _optimizer(model, c: PretrainConfig, steps):
     params = [p for p in model.parameters() if p.requires_grad]
     opt = torch.optim.AdamW(params, lr=c.lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
@@ -309,7 +309,7 @@ def _load_state(path, model, opt) -> list: # log
         opt.state[p] = {k.split(".", 2)[2]: v.to(p.device) if "step" not in k else v for k, v in tensors.items() if k.startswith(f"adam.{i}.")}
     with safe_open(path, "pt") as f: return json.loads(f.metadata()["log"])
 
-# %% ../nbs/04b_pretraining.ipynb #ae83c729
+# %% ../nbs/04b_pretraining.ipynb #ed71a604
 def pretrain(
     model: Pretrainer, data: PretrainData,
     vocab_size: int,
@@ -340,7 +340,7 @@ def pretrain(
         if k + 1 - first == stop_after: break
     return log
 
-# %% ../nbs/04b_pretraining.ipynb #f29b6dfd
+# %% ../nbs/04b_pretraining.ipynb #edfc5fb7
 def save_encoder(
     folder, # where to
     bert: BertModel, tokenizer,
@@ -355,7 +355,7 @@ def save_encoder(
         (p/"training.json").write_text(json.dumps(record, indent=1), encoding="utf8")
         if folder.exists(): folder.rename(p.parent/"old") # goes with the temporary folder
 
-# %% ../nbs/04b_pretraining.ipynb #3a7b6917
+# %% ../nbs/04b_pretraining.ipynb #ea2cb020
 def build_encoder(
     folder, # of the new encoder
     config: PretrainConfig,
@@ -379,7 +379,7 @@ def build_encoder(
     save_encoder(folder, model.bert, tokenizer, record)
     return record
 
-# %% ../nbs/04b_pretraining.ipynb #2a5476c3
+# %% ../nbs/04b_pretraining.ipynb #69a24dc7
 def make_model(config, tokenizer, text, parallel) -> tuple: # (Pretrainer, PretrainData)
     "An untrained model with aligned (or random) embeddings, and its data."
     data = PretrainData(tokenizer, text, parallel, config)
