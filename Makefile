@@ -19,7 +19,7 @@ lab: $(READY)
 	$(BIN)/jupyter lab nbs
 
 export: $(READY)
-	$(BIN)/nbdev_export && $(BIN)/nbdev_clean && $(BIN)/python tests/make_readme.py
+	$(BIN)/nbdev_export && $(BIN)/nbdev_clean && $(BIN)/python tests/make_docs.py
 
 # torch first and pinned: a looser requirement would fetch gigabytes of CUDA packages
 $(READY): pyproject.toml constraints.txt

@@ -6,7 +6,7 @@
 __all__ = ['SENTENCE_END', 'shipped_encoders', 'encoder_folder', 'encoder_checksum', 'load_encoder', 'Window', 'encode_words',
            'pad_windows', 'WordPooler']
 
-# %% ../nbs/04_encoders.ipynb #dcbeebe5
+# %% ../nbs/04_encoders.ipynb #fb4259be
 import hashlib, json
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from transformers.utils import cached_file, logging as hf_logging
 
 from .core import XltError, check_choice, data_dir, file_checksum, nearest
 
-# %% ../nbs/04_encoders.ipynb #56cc5bc5
+# %% ../nbs/04_encoders.ipynb #2d4949c2
 def shipped_encoders() -> list: # names
     "Encoders that the package carries."
     return sorted(p.parent.name for p in (data_dir()/"encoders").glob("*/config.json"))
@@ -37,7 +37,7 @@ def encoder_folder(
     except Exception as e:
         raise XltError(f"encoder: '{name}' is neither a folder with config.json, nor shipped ({', '.join(shipped_encoders()) or 'none'}), nor to be had from the Hugging Face hub ({type(e).__name__})") from e
 
-# %% ../nbs/04_encoders.ipynb #d1f6b73e
+# %% ../nbs/04_encoders.ipynb #120347e7
 def encoder_checksum(name: str) -> str: # 16 hexadecimal digits
     "Checksum of what an encoder is made of: configuration, tokeniser and, unless it is random, weights."
     folder, h = encoder_folder(name), hashlib.sha256(name.split(":")[0].encode() if name.startswith("random:") else b"")
@@ -46,7 +46,7 @@ def encoder_checksum(name: str) -> str: # 16 hexadecimal digits
         if (folder/f).is_file(): h.update(file_checksum(folder/f).encode())
     return h.hexdigest()[:16]
 
-# %% ../nbs/04_encoders.ipynb #fe4574ea
+# %% ../nbs/04_encoders.ipynb #dc5f97df
 def load_encoder(
     name: str, # see `encoder_folder`
     dropout: float | None = None, # of hidden states, none on attention weights; None: both as saved
@@ -65,12 +65,12 @@ def load_encoder(
     if name.startswith("random:"):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return AutoModel.from_config(config, trust_remote_code=False), tokenizer
+            return AutoModel.from_config(config, trust_remote_code=False, dtype=torch.float32), tokenizer
     if not list(folder.glob("*.safetensors")): _fetch_weights(name, folder)
     hf_logging.disable_progress_bar(); hf_logging.set_verbosity_error()
     return AutoModel.from_pretrained(folder, config=config, use_safetensors=True, trust_remote_code=False, dtype=torch.float32), tokenizer
 
-# %% ../nbs/04_encoders.ipynb #36a0ca9c
+# %% ../nbs/04_encoders.ipynb #bae16732
 def _prefix_space(folder) -> dict:
     "Byte-level tokenizers (RoBERTa, ModernBERT) need a space before a word to see it as one."
     spec = folder/"tokenizer.json"
@@ -81,7 +81,7 @@ def _fetch_weights(name, folder):
     try: cached_file(name, "model.safetensors")
     except Exception as e: raise XltError(f"encoder: '{name}' has no model.safetensors in {folder}; other weight formats are not loaded, convert them first") from e
 
-# %% ../nbs/04_encoders.ipynb #c1632187
+# %% ../nbs/04_encoders.ipynb #0bc924f3
 @dataclass(frozen=True)
 class Window:
     "Subwords of consecutive words of one text."
@@ -105,7 +105,7 @@ def _cuts(lengths, words, limit):
         if words[i][-1] in SENTENCE_END: last_end = i + 1
     yield start, len(lengths)
 
-# %% ../nbs/04_encoders.ipynb #9b5a50bd
+# %% ../nbs/04_encoders.ipynb #56d572e4
 def encode_words(
     tokenizer, # a fast tokenizer
     texts, # sequences of words
@@ -127,7 +127,7 @@ def encode_words(
             windows.append(Window(i, a, np.array(ids, np.int32), np.array(at, np.int32), b - a))
     return windows
 
-# %% ../nbs/04_encoders.ipynb #57efe820
+# %% ../nbs/04_encoders.ipynb #240c89cb
 def _special_ids(tokenizer) -> tuple: # (ids before the text, ids after it)
     "Special tokens around a single text."
     if tokenizer.num_special_tokens_to_add() == 0: return [], []
@@ -145,7 +145,7 @@ def pad_windows(windows, pad_id: int) -> dict: # input_ids, attention_mask, word
         ids[k, :len(w.input_ids)], at[k, :len(w.input_ids)], mask[k, :len(w.input_ids)] = w.input_ids, w.word_ids, 1
     return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask), "word_ids": torch.from_numpy(at)}
 
-# %% ../nbs/04_encoders.ipynb #d73299bb
+# %% ../nbs/04_encoders.ipynb #2d9995ae
 class WordPooler(nn.Module):
     "One vector a word, from the vectors of its subwords."
     def __init__(self,

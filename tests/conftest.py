@@ -1,0 +1,23 @@
+"""Shared fixtures: tests write nothing into the checkout."""
+import os, shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def outputs(tmp_path, monkeypatch):
+    "An outputs folder of its own, with the committed tables in it."
+    shutil.copytree(ROOT/"outputs"/"tables", tmp_path/"outputs"/"tables")
+    monkeypatch.setenv("XLT_OUTPUTS", str(tmp_path/"outputs"))
+    return tmp_path/"outputs"
+
+
+@pytest.fixture
+def data_root():
+    "Folder of data sets that the project does not ship; skips where it is not set."
+    root = os.environ.get("XLT_DATA_DIR")
+    if not root: pytest.skip("XLT_DATA_DIR is not set: data sets that are not shipped are not here")
+    return root

@@ -1,0 +1,53 @@
+"""Every notebook runs headless under papermill, from another folder, on the smoke study; parameters are checked before any work."""
+import subprocess, sys, time
+from pathlib import Path
+
+import papermill, pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT/"nbs").glob("*.ipynb"))
+SMALL = {"06_training": dict(encoder="random:xlt-mini", cost=40, epochs=1)}
+
+
+def execute(name, out, **parameters):
+    papermill.execute_notebook(str(ROOT/"nbs"/f"{name}.ipynb"), str(out), parameters, kernel_name="python3", progress_bar=False)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_runs_on_smoke(path, outputs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    declared = papermill.inspect_notebook(str(path))
+    execute(path.stem, tmp_path/"out.ipynb", **({"study": "smoke"} if "study" in declared else {}), **SMALL.get(path.stem, {}))
+
+
+def test_a_second_call_finds_its_runs(outputs, tmp_path):
+    cli = Path(sys.executable).parent/"xlt-nb"
+    first = subprocess.run([cli, "transfer", "--study", "smoke"], capture_output=True, text=True, check=True).stdout
+    made = {p: p.stat().st_mtime_ns for p in (outputs/"runs").rglob("record.json")}
+    started = time.monotonic()
+    second = subprocess.run([cli, "transfer", "--study", "smoke"], capture_output=True, text=True, check=True).stdout
+    assert len(made) == 3 and second == first
+    assert made == {p: p.stat().st_mtime_ns for p in (outputs/"runs").rglob("record.json")}, "runs were made again"
+    assert time.monotonic() - started < 60
+
+
+@pytest.mark.parametrize("name, parameters, hint", [("07_transfer", {"studdy": "smoke"}, "nearest: study"), ("07_transfer", {"study": "smok"}, "nearest: smoke"),
+    ("07_transfer", {"study": "smoke", "corpus": "minionn"}, "corpus"), ("07_transfer", {"study": "smoke", "encoder": "xlt-mimi"}, "nearest: xlt-mini"), ("07_transfer", {"study": "smoke", "jobs": -1}, "jobs"),
+    ("06_training", {"task": "event"}, "nearest: events"), ("06_training", {"epochs": 0}, "epochs"), ("06_training", {"sead": 1}, "nearest: seed")])
+def test_bad_parameters_are_errors_before_work(name, parameters, hint, outputs, tmp_path):
+    with pytest.raises(papermill.PapermillExecutionError, match="XltError") as e: execute(name, tmp_path/"out.ipynb", **parameters)
+    assert hint in str(e.value)
+    assert not (outputs/"runs").exists()
+
+
+@pytest.mark.parametrize("command, hint", [(["transfer", "--study", "smok"], "smoke"), (["distances", "--kinds", "sintactic"], "syntactic"), (["distances", "--languages", "zzz"], "zzz"),
+    (["study", "smok"], "smoke"), (["transfer", "--study", "smoke", "--encoder", "xlt-mimi"], "xlt-mini"), (["transfer", "--study", "smoke", "--jobs", "-1"], "jobs")])
+def test_command_line_errors(command, hint, outputs):
+    r = subprocess.run([Path(sys.executable).parent/"xlt-nb", *command], capture_output=True, text=True)
+    assert r.returncode == 2 and hint in r.stderr and "Traceback" not in r.stderr and not (outputs/"runs").exists()
+
+
+@pytest.mark.parametrize("command", ["distances", "transfer", "study"])
+def test_help_explains_every_option(command):
+    text = subprocess.run([Path(sys.executable).parent/"xlt-nb", command, "--help"], capture_output=True, text=True, check=True).stdout
+    assert "--list" in text and "usage: xlt-nb" in text

@@ -1,0 +1,46 @@
+"""The wheel works where nothing else is: no notebooks, no nbdev, no checkout."""
+import os, subprocess, sys, venv, zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CHECK = """
+import sys, importlib.util
+assert not [m for m in ("nbdev", "fastcore", "papermill", "IPython") if importlib.util.find_spec(m)]
+import xlt_nb.distances
+assert "torch" not in sys.modules
+print(round(xlt_nb.distances.distance("syntactic", "en", "fr", "published"), 4))
+from xlt_nb.core import data_dir
+assert "site-packages" in str(data_dir()), data_dir()
+from xlt_nb.corpora import load_corpus
+print(len(load_corpus("xlt17", ["es", "ja"])["ja", "train"]))
+from xlt_nb.encoders import load_encoder
+print(load_encoder("xlt-mini")[0].config.hidden_size)
+from xlt_nb.transfer import load_study
+print(load_study("smoke").name)
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    out = tmp_path_factory.mktemp("wheel")
+    subprocess.run([sys.executable, "-m", "build", "--wheel", "--outdir", out, ROOT], check=True, capture_output=True)
+    return next(out.glob("*.whl"))
+
+
+def test_wheel_carries_the_data_once(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    for part in ("data/xlt17/en.txt", "data/xlt17/splits.tsv", "data/encoders/xlt-mini/model.safetensors", "data/studies/mini.yaml", "cli.py"): assert f"xlt_nb/{part}" in names
+    assert not [n for n in names if n.startswith(("nbs/", "tests/", "data/", "outputs/"))] and len(names) == len(set(names))
+
+
+def test_wheel_in_a_bare_environment(wheel, tmp_path):
+    venv.create(tmp_path/"venv", with_pip=True)
+    python, env = tmp_path/"venv"/"bin"/"python", {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")} | {"XLT_CACHE": str(tmp_path/"cache")}
+    for what in (["torch"], [str(wheel)]): # torch first: a range would fetch another build
+        subprocess.run([python, "-m", "pip", "install", "-q", "-c", ROOT/"constraints.txt", *what], check=True, capture_output=True, env=env)
+    r = subprocess.run([python, "-c", CHECK], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert r.stdout.split() == ["0.4569", "200", "192", "smoke"], r.stderr
+    r = subprocess.run([tmp_path/"venv"/"bin"/"xlt-nb", "distances", "--languages", "es,pt"], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert r.returncode == 0 and r.stdout.count("\n") == 13, r.stderr
