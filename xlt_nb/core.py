@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['SETTINGS', 'PROTOCOL', 'RESULT_COLUMNS', 'COUNT_COLUMNS', 'XltError', 'nearest', 'check_choice', 'check_parameters',
-           'data_dir', 'outputs_dir', 'cache_dir', 'external_dir', 'atomic_path', 'write_text', 'RunConfig', 'run_id',
-           'file_checksum', 'Run', 'runs_dir', 'save_run', 'load_run', 'tables_dir', 'figures_dir', 'read_table',
-           'write_table', 'save_figure', 'set_seed']
+           'data_dir', 'outputs_dir', 'cache_dir', 'external_dir', 'atomic_path', 'remove_leftovers', 'write_text',
+           'RunConfig', 'run_id', 'file_checksum', 'Run', 'runs_dir', 'save_run', 'load_run', 'tables_dir',
+           'figures_dir', 'read_table', 'write_table', 'micro_f1', 'save_figure', 'set_seed']
 
-# %% ../nbs/00_core.ipynb #31ae136d
+# %% ../nbs/00_core.ipynb #d2fb0e90
 import dataclasses, difflib, hashlib, json, os, random, shutil, tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,11 +19,11 @@ import pandas as pd
 
 import xlt_nb
 
-# %% ../nbs/00_core.ipynb #7e4897d6
+# %% ../nbs/00_core.ipynb #cefd9c22
 class XltError(ValueError):
     "Bad input: the message names the file, line, language or parameter at fault and the nearest valid choice."
 
-# %% ../nbs/00_core.ipynb #c22083eb
+# %% ../nbs/00_core.ipynb #a0584cd8
 def nearest(
     value, # what was given
     choices, # the valid values
@@ -34,7 +34,7 @@ def nearest(
     by_text = {str(c).lower(): c for c in choices}
     return [by_text[m] for m in difflib.get_close_matches(str(value).lower(), by_text, n=n, cutoff=cutoff)]
 
-# %% ../nbs/00_core.ipynb #252db2fc
+# %% ../nbs/00_core.ipynb #ff36646b
 def check_choice(
     name: str, # parameter name, for the message
     value, # what was given
@@ -47,7 +47,7 @@ def check_choice(
     hint = f"nearest: {', '.join(map(str, near))}" if near else f"valid: {', '.join(map(str, choices[:20]))}{' …' if len(choices) > 20 else ''}"
     raise XltError(f"{name}: {value!r} is not valid ({hint})")
 
-# %% ../nbs/00_core.ipynb #3ee6f077
+# %% ../nbs/00_core.ipynb #debcb8fd
 def check_parameters(
     found, # names that exist now and did not before the parameters cell
     declared, # names of the parameters cell
@@ -56,7 +56,7 @@ def check_parameters(
     for name in sorted(found):
         if not name.startswith("_"): check_choice("parameter", name, list(declared))
 
-# %% ../nbs/00_core.ipynb #3611c454
+# %% ../nbs/00_core.ipynb #b5dcb986
 def _checkout() -> Path | None:
     "The root of a source checkout the package is imported from, or None in an installed package."
     root = Path(xlt_nb.__file__).resolve().parent.parent
@@ -72,7 +72,7 @@ def outputs_dir() -> Path:
     if os.environ.get("XLT_OUTPUTS"): return Path(os.environ["XLT_OUTPUTS"]).resolve()
     return (_checkout() or Path.cwd())/"outputs"
 
-# %% ../nbs/00_core.ipynb #d3c311d5
+# %% ../nbs/00_core.ipynb #f4dba265
 def cache_dir() -> Path:
     "A per-user folder for things that can be made again (`XLT_CACHE`, else `~/.cache/xlt-nb`)."
     d = Path(os.environ.get("XLT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home()/".cache")/"xlt-nb")
@@ -92,7 +92,7 @@ def external_dir(
     looked = ", ".join(str(p/corpus) for p in places) or "nowhere: XLT_DATA_DIR is not set"
     raise XltError(f"data set '{corpus}' not found (looked in {looked}). Put its files in a folder '{corpus}' and set XLT_DATA_DIR to the folder that holds it")
 
-# %% ../nbs/00_core.ipynb #06d062a6
+# %% ../nbs/00_core.ipynb #4ed4ebb4
 @contextmanager
 def atomic_path(path):
     "Yield a temporary path in the folder of `path`; rename it to `path` if the block succeeds, remove it if not."
@@ -104,11 +104,17 @@ def atomic_path(path):
         os.replace(tmp/path.name, path)
     finally: shutil.rmtree(tmp, ignore_errors=True)
 
+def remove_leftovers(path):
+    "Remove a file and what killed writers of it left beside it."
+    path = Path(path)
+    path.unlink(missing_ok=True)
+    for p in path.parent.glob(f".{path.name}-*.partial"): shutil.rmtree(p, ignore_errors=True)
+
 def write_text(path, text: str):
     "Write a UTF-8 text file atomically."
     with atomic_path(path) as p: p.write_text(text, encoding="utf8")
 
-# %% ../nbs/00_core.ipynb #44c2d915
+# %% ../nbs/00_core.ipynb #7d7b6acd
 SETTINGS = {"ZSCL-S": "one labelled source", "ZSCL-M": "a set of labelled sources",
             "ZSCL-R": "labelled sources, unlabelled text of every language and the language graph"}
 PROTOCOL = 1  # raise it when the meaning of a configuration changes: old runs are then not reused
@@ -144,7 +150,7 @@ class RunConfig:
         for f in ("sources", "targets"): object.__setattr__(self, f, tuple(getattr(self, f)))
         _check_config(self)
 
-# %% ../nbs/00_core.ipynb #30fdfb68
+# %% ../nbs/00_core.ipynb #e269f596
 def _check_config(c):
     check_choice("setting", c.setting, SETTINGS)
     check_choice("embeddings", c.embeddings, ["frozen", "trained"])
@@ -158,7 +164,7 @@ def _check_config(c):
     for name, low, high in (("lr_encoder", 0, 1), ("lr_head", 0, 1), ("weight_decay", 0, 1), ("warmup", 0, 1), ("dropout", 0, 0.999), ("clip", 1e-9, 1e9)):
         if not low <= getattr(c, name) <= high: raise XltError(f"{name}: {getattr(c, name)!r} is outside [{low:g}, {high:g}]")
 
-# %% ../nbs/00_core.ipynb #6c5626b4
+# %% ../nbs/00_core.ipynb #599ef5ea
 def run_id(
     config: RunConfig,
     checksums: dict, # name -> checksum of every data file and of the encoder
@@ -172,7 +178,7 @@ def file_checksum(path) -> str:
     "SHA-256 of a file, 16 hexadecimal digits."
     with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()[:16]
 
-# %% ../nbs/00_core.ipynb #1b32bff9
+# %% ../nbs/00_core.ipynb #9b19373d
 RESULT_COLUMNS = "task corpus setting method encoder sources target seen seed cost metric value n_gold run_id".split()
 COUNT_COLUMNS = "run_id target sentence tp fp fn".split()
 
@@ -184,7 +190,7 @@ class Run:
     results: pd.DataFrame # columns `RESULT_COLUMNS`, one row a target and metric; F1 in points (0-100)
     counts: pd.DataFrame # columns `COUNT_COLUMNS`, one row a target and sentence, for the main metric
 
-# %% ../nbs/00_core.ipynb #b30145a5
+# %% ../nbs/00_core.ipynb #6233df91
 def runs_dir() -> Path: return outputs_dir()/"runs"
 
 def save_run(run: Run) -> Path:
@@ -197,7 +203,7 @@ def save_run(run: Run) -> Path:
         run.counts[COUNT_COLUMNS].to_parquet(p/"counts.parquet", index=False)
     return folder
 
-# %% ../nbs/00_core.ipynb #41cce65a
+# %% ../nbs/00_core.ipynb #f560d379
 def load_run(
     id: str, # a `run_id`
 ) -> Run | None: # None if there is no such run
@@ -212,7 +218,7 @@ def load_run(
     except Exception as e: raise XltError(f"run folder {folder} is broken or foreign ({e}); remove it to run again") from e
     return Run(id, record, results, counts)
 
-# %% ../nbs/00_core.ipynb #2ed96d78
+# %% ../nbs/00_core.ipynb #8f71b0f1
 def tables_dir() -> Path: return outputs_dir()/"tables"
 def figures_dir() -> Path: return outputs_dir()/"figures"
 
@@ -224,7 +230,7 @@ def read_table(name: str) -> tuple: # (results, counts); empty tables if the stu
     if list(results.columns) != RESULT_COLUMNS: raise XltError(f"{csv}: columns {list(results.columns)}, expected {RESULT_COLUMNS}")
     return results, pd.read_parquet(parquet) if parquet.exists() else pd.DataFrame(columns=COUNT_COLUMNS)
 
-# %% ../nbs/00_core.ipynb #182bfded
+# %% ../nbs/00_core.ipynb #c00a1b79
 def write_table(
     name: str, # e.g. "transfer_minion"
     runs: list, # `Run`s to add; those already in the table are kept as they are
@@ -242,7 +248,17 @@ def write_table(
     with atomic_path(tables_dir()/f"{name}.csv") as p: results.to_csv(p, index=False, float_format="%.4f")
     return results
 
-# %% ../nbs/00_core.ipynb #d2e7ada9
+# %% ../nbs/00_core.ipynb #763bc632
+def micro_f1(
+    tp, # true positives: a number or an array
+    fp, # false positives
+    fn, # false negatives
+): # of the same shape as the counts
+    "Micro-F1 = 2 tp / (2 tp + fp + fn), in points (0-100); 0 where nothing is gold and nothing was predicted."
+    total = np.asarray(2*tp + fp + fn, dtype=float)
+    return 100*np.divide(2*tp, total, out=np.zeros(total.shape), where=total > 0)
+
+# %% ../nbs/00_core.ipynb #ae806a1b
 def save_figure(fig, name: str):
     "Save a matplotlib figure as PNG and SVG under `outputs/figures`, without dates, so that it changes only when its content does."
     import matplotlib
