@@ -104,6 +104,6 @@ def test_an_interrupted_table_is_not_half_written(outputs, monkeypatch):
     assert read_table("transfer_xlt17")[0].equals(before)
 
 
-@pytest.mark.parametrize("change, hint", [(dict(encoder="xlt-mimi"), "xlt-mini"), (dict(sources=["xq"]), "xq"), (dict(cost=10**6), "labelled units"), (dict(task="event"), "events")])
+@pytest.mark.parametrize("change, hint", [(dict(encoder="xlt-mimi"), "xlt-mini"), (dict(sources=["xq"]), "xq"), (dict(cost=10**6), "labelled units"), (dict(task="event"), "events"), (dict(corpus="minion", sources=["en"], targets=["es"], checkpoint="dev"), "development set|not found")])
 def test_errors_before_work(change, hint, outputs):
     with pytest.raises(XltError, match=hint): T.run(dataclasses.replace(SMALL, **change), progress=False)

@@ -8,7 +8,7 @@ __all__ = ['GROUPS', 'FEATURE_SETS', 'MODES', 'DISTANCES', 'OMITTED', 'NO_PUBLIS
            'distance_matrix', 'distance', 'coverage', 'distance_table', 'contingency', 'languages_with',
            'paper_distances', 'combined']
 
-# %% ../nbs/02_distances.ipynb #5faf3368
+# %% ../nbs/02_distances.ipynb #3a73cf25
 import functools, hashlib, json
 from dataclasses import dataclass, fields
 from typing import Callable
@@ -19,7 +19,7 @@ import pandas as pd
 from .core import XltError, atomic_path, cache_dir, check_choice
 from .languages import LANGUAGES, language, resolve, uriel_dir
 
-# %% ../nbs/02_distances.ipynb #49122660
+# %% ../nbs/02_distances.ipynb #3a57f2e5
 @dataclass(frozen=True, eq=False)
 class Uriel:
     "URIEL's arrays, one row a language, all in the order of `codes`."
@@ -39,7 +39,7 @@ class Uriel:
 
     def rows(self, codes) -> np.ndarray: return np.array([self.index[c] for c in codes])
 
-# %% ../nbs/02_distances.ipynb #6c19b665
+# %% ../nbs/02_distances.ipynb #4fa0af54
 def _anchor_points(n: int) -> np.ndarray: # n × 3 unit vectors
     "URIEL's anchors: equal steps of height, each turned by the golden section of the circle."
     i = np.arange(1, n + 1)
@@ -47,14 +47,14 @@ def _anchor_points(n: int) -> np.ndarray: # n × 3 unit vectors
     ring = np.sqrt(1 - height**2)
     return np.stack([ring*np.cos(turn), ring*np.sin(turn), height], 1)
 
-# %% ../nbs/02_distances.ipynb #daad12b2
+# %% ../nbs/02_distances.ipynb #6171d7ef
 def _places(geo) -> np.ndarray:
     "Unit vectors of the places that lie at angles π·`geo` from the anchors; NaN where no place does."
     place = np.cos(np.pi*geo) @ np.linalg.pinv(_anchor_points(geo.shape[1])).T
     length = np.linalg.norm(place, axis=1, keepdims=True)
     return np.where(abs(length - 1) < 0.1, place/length, np.nan)
 
-# %% ../nbs/02_distances.ipynb #8c356e90
+# %% ../nbs/02_distances.ipynb #f0e92fec
 def _family_lists(member) -> np.ndarray:
     "Membership matrix -> the indices of each language's families, filled up with -1."
     row, label = np.nonzero(member)
@@ -63,7 +63,7 @@ def _family_lists(member) -> np.ndarray:
     out[row, np.arange(len(row)) - np.repeat(np.cumsum(depth) - depth, depth)] = label
     return out
 
-# %% ../nbs/02_distances.ipynb #3b0f2287
+# %% ../nbs/02_distances.ipynb #5e88a8fa
 def _read_array(
     path, # a file of the wheel
     codes=None, # the wanted order of languages; None: the file's own
@@ -88,7 +88,7 @@ def _read_wheel(folder) -> Uriel:
     _, anchors, geo = _read_array(folder/"geocoord_features.npz", codes, 10_000)
     return Uriel(codes, names, union, average, knn, families, _family_lists(member), anchors, geo, _places(geo/10_000))
 
-# %% ../nbs/02_distances.ipynb #3d525a70
+# %% ../nbs/02_distances.ipynb #3c6a39e0
 def _cache_file(folder): # a path, or None where there is no place for a cache
     "Where the cache of this wheel lies; another version, size or time of its files is another name."
     files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(folder.glob("*.np*"))]
@@ -111,7 +111,7 @@ def load_uriel() -> Uriel:
     except (OSError, TypeError): pass # no place to write
     return uriel
 
-# %% ../nbs/02_distances.ipynb #1b26fc34
+# %% ../nbs/02_distances.ipynb #e6143757
 GROUPS = {"syntax": "S_", "phonology": "P_", "inventory": "INV_"}
 FEATURE_SETS = {f"{group}_{array}": (group, array) for group in GROUPS for array in ("union", "average", "knn")} | {"fam": None, "geo": None}
 
@@ -120,7 +120,7 @@ def _columns(*groups) -> np.ndarray:
     "Where the features of some groups stand; URIEL mixes them."
     return np.flatnonzero(np.logical_or.reduce([np.char.startswith(load_uriel().features, GROUPS[g]) for g in groups]))
 
-# %% ../nbs/02_distances.ipynb #49a1fcbb
+# %% ../nbs/02_distances.ipynb #f76886a6
 def features(
     feature_set: str, # one of `FEATURE_SETS`
     languages=LANGUAGES, # codes
@@ -139,14 +139,14 @@ def features(
     values = np.where(values < 0, np.nan, values/(10_000 if array == "average" else 1))
     return pd.DataFrame(values, index=list(languages), columns=u.features[_columns(group)])
 
-# %% ../nbs/02_distances.ipynb #9bedcbd9
+# %% ../nbs/02_distances.ipynb #7e7d8d5c
 MODES = {
     "published": "as in the tables that papers quote, with their artefacts; for the binary measures, as in the paper this study follows",
     "shared": "over the features known for both languages",
     "knn": "over imputed vectors: unknown features are predicted from neighbouring languages",
 }
 
-# %% ../nbs/02_distances.ipynb #b83f2505
+# %% ../nbs/02_distances.ipynb #e6eb59e2
 @dataclass(frozen=True)
 class Distance:
     "A registered distance."
@@ -170,7 +170,7 @@ def register_distance(
         return compute
     return add
 
-# %% ../nbs/02_distances.ipynb #85b3e25e
+# %% ../nbs/02_distances.ipynb #df26a8cf
 def angular(
     values: np.ndarray, # languages × features, 0 where unknown
     known: np.ndarray | None = None, # mask of the same shape: compare only what is known for both
@@ -185,7 +185,7 @@ def angular(
     if len(known) > 1: cos[known @ known.T == 0] = np.nan
     return np.multiply(np.arccos(np.clip(cos, -1, 1, out=cos), out=cos), 2/np.pi, out=cos)
 
-# %% ../nbs/02_distances.ipynb #8fd62469
+# %% ../nbs/02_distances.ipynb #3acad959
 OMITTED = "S_VOX S_DEMONSTRATIVE_SUFFIX S_POSSESSIVE_PREFIX S_DEMONSTRATIVE_PREFIX S_NEGATIVE_WORD_INITIAL".split()
 NO_PUBLISHED_DATA = frozenset("""ara aze bal bik bua chm cre del den doi fas ful gba gon grb grn hai hbs hmn iku ipk jrb kau kln kok kom kon kpe
 lah luy man mon msa mwr oji orm pus que raj sqi srd swa syr tmh uzb zap zha zho zza""".split())
@@ -205,7 +205,7 @@ def _vectors(languages, groups, mode):
         values[:, u.features[keep] == "P_UVULARS"] = 0
     return values, known
 
-# %% ../nbs/02_distances.ipynb #17d04bd3
+# %% ../nbs/02_distances.ipynb #2a6039fd
 def _shared_share(known) -> np.ndarray:
     "Share of the features that are known for both languages, n × n."
     known = known.astype(np.float32)
@@ -223,7 +223,7 @@ for _name, _groups in {"syntactic": ("syntax",), "phonological": ("phonology",),
     register_distance(_name, f"angle between vectors of {', '.join(_groups)} features (Littell et al. 2017)",
                       known=functools.partial(_has_features, _groups))(functools.partial(_angular_distance, _groups))
 
-# %% ../nbs/02_distances.ipynb #8bb126ac
+# %% ../nbs/02_distances.ipynb #0e309313
 def _shared_families(labels) -> tuple: # n × n counts of families in common, n counts of families
     "What the family lines of languages have in common."
     from scipy.sparse import csr_array # here, so that importing this module stays quick
@@ -245,7 +245,7 @@ def _genetic(languages, mode):
     values[(rows[:, None] == rows) & (depth > 0)] = 0
     return values, np.outer(depth > 0, depth > 0).astype(np.float32)
 
-# %% ../nbs/02_distances.ipynb #b2bca63c
+# %% ../nbs/02_distances.ipynb #2c08b74d
 def _has_place(): return np.isfinite(load_uriel().place).all(1)
 
 @register_distance("geographic", "great-circle distance, as a share of half the Earth's circumference (Littell et al. 2017)", known=_has_place)
@@ -261,7 +261,7 @@ def _geographic(languages, mode):
     if mode == "published": np.nan_to_num(values, copy=False, nan=1.0)
     return values, np.outer(known, known).astype(np.float32)
 
-# %% ../nbs/02_distances.ipynb #d470ebaa
+# %% ../nbs/02_distances.ipynb #24e4d099
 def _compute(kind, languages, mode):
     "Check the request, then compute: labels, values, coverage."
     check_choice("kind", kind, DISTANCES)
@@ -283,7 +283,7 @@ def distance_matrix(
     labels, values, _ = _compute(kind, languages, mode)
     return pd.DataFrame(values, index=labels, columns=labels, copy=False)
 
-# %% ../nbs/02_distances.ipynb #13687d98
+# %% ../nbs/02_distances.ipynb #04b3c0cd
 def distance(
     kind: str, # one of `DISTANCES`
     a: str, # code of the language one comes from
@@ -294,7 +294,7 @@ def distance(
     codes = [a] if language(a) == language(b) else [a, b]
     return float(_compute(kind, codes, mode)[1][0, -1])
 
-# %% ../nbs/02_distances.ipynb #7140750e
+# %% ../nbs/02_distances.ipynb #559f0079
 def coverage(
     kind: str, # one of `DISTANCES`
     languages=LANGUAGES, # codes
@@ -318,7 +318,7 @@ def distance_table(
         tables.append(pd.DataFrame({"source": source, "target": target, "kind": kind, "distance": values[off], "coverage": share[off]}))
     return pd.concat(tables, ignore_index=True)
 
-# %% ../nbs/02_distances.ipynb #ad1d1d65
+# %% ../nbs/02_distances.ipynb #e05fd5fe
 def _anderberg(a, b, c, d):
     better = np.maximum(a, b) + np.maximum(c, d) + np.maximum(a, c) + np.maximum(b, d)
     return 1 - (better - np.maximum(a + c, b + d) - np.maximum(a + b, c + d))/(2*(a + b + c + d))
@@ -338,7 +338,7 @@ def contingency(
     has, lacks = np.where(known, values, 0).astype(np.float32), np.where(known, 1 - values, 0).astype(np.float32)
     return tuple((x @ y.T).astype(float) for x, y in ((has, has), (lacks, has), (has, lacks), (lacks, lacks)))
 
-# %% ../nbs/02_distances.ipynb #4cbda030
+# %% ../nbs/02_distances.ipynb #5bcb8c1f
 def _paper_vectors(group, rows):
     "What the paper used: rounded averages for syntax, imputed phonology, plain averages for the inventory."
     u, columns = load_uriel(), _columns(group)
@@ -359,7 +359,7 @@ for _measure, _group in [(m, g) for m in MEASURES for g in GROUPS]:
     register_distance(f"{_measure}_{_group}", f"{_measure} measure over binary {_group} features (Choi, Cha & Tappert 2010)",
                       known=functools.partial(_has_features, [_group]))(functools.partial(_binary_distance, _measure, _group))
 
-# %% ../nbs/02_distances.ipynb #bfabc9b5
+# %% ../nbs/02_distances.ipynb #8c9e80d2
 def _euclidean(products, squares) -> np.ndarray:
     "Euclidean distances from dot products (changed in place) and squared lengths; exact for whole numbers."
     products *= -2
@@ -380,7 +380,7 @@ def _euclidean_geographic(languages, mode):
     known, geo = np.isfinite(u.place[rows]).all(1), u.geo[rows].astype(float)
     return _euclidean(geo @ geo.T, (geo**2).sum(1))/10_000, np.outer(known, known).astype(np.float32)
 
-# %% ../nbs/02_distances.ipynb #aec59e32
+# %% ../nbs/02_distances.ipynb #876796ee
 def languages_with(
     kind: str, # one of `DISTANCES`
 ) -> list: # ISO 639-3 codes
@@ -388,7 +388,7 @@ def languages_with(
     check_choice("kind", kind, DISTANCES)
     return load_uriel().codes[DISTANCES[kind].known()].tolist()
 
-# %% ../nbs/02_distances.ipynb #b95e24df
+# %% ../nbs/02_distances.ipynb #15eb4741
 PAPER_DISTANCES = (*(f"{m}_{g}" for m in MEASURES for g in GROUPS), "euclidean_genetic", "euclidean_geographic")
 PAPER_WEIGHTS = {"anderberg_syntax": 0.4, "inner_phonology": 0.2, "anderberg_inventory": 0.4}
 

@@ -7,7 +7,7 @@ __all__ = ['GRID_KEYS', 'RUN_KEYS', 'Study', 'shipped_studies', 'load_study', 'g
            'table_name', 'run_matrix', 'transfer_matrix', 'zero_shot', 'plot_matrix', 'plot_distances',
            'choose_matrices']
 
-# %% ../nbs/07_transfer.ipynb #3712fc27
+# %% ../nbs/07_transfer.ipynb #15a7a735
 import concurrent.futures, dataclasses, functools, multiprocessing, os
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,9 @@ from .core import RunConfig, XltError, check_choice, data_dir, load_run, nearest
 from .corpora import CORPORA, load_corpus
 from .languages import LANGUAGES, language
 from .tasks import TASKS
-from .training import checksums, default_device, run
+from .training import checksums, default_device, run, training_examples
 
-# %% ../nbs/07_transfer.ipynb #24e7f6a5
+# %% ../nbs/07_transfer.ipynb #d58f0863
 GRID_KEYS = {"languages", "sources", "targets", "seeds"}
 RUN_KEYS = {f.name for f in dataclasses.fields(RunConfig)} - {"sources", "targets", "seed", "setting", "method", "protocol"}
 
@@ -53,7 +53,7 @@ def load_study(
     for m in study.matrices: grid(m, str(path))
     return study
 
-# %% ../nbs/07_transfer.ipynb #698c37db
+# %% ../nbs/07_transfer.ipynb #14bf1a3b
 def grid(
     matrix: dict, # an entry of `Study.matrices`
     where: str = "study", # for messages
@@ -76,7 +76,7 @@ def corpus_languages(corpus: str) -> tuple: # in the order of figures
     from xlt_nb.corpora import MINION_LANGUAGES
     return tuple(x for x in LANGUAGES if x in {"minion": MINION_LANGUAGES, "xlt17": LANGUAGES}[corpus])
 
-# %% ../nbs/07_transfer.ipynb #1f6394cb
+# %% ../nbs/07_transfer.ipynb #54c96abb
 @functools.lru_cache(maxsize=2)
 def _corpus(name, languages, root): return load_corpus(name, languages, root)
 
@@ -96,6 +96,7 @@ def run_grid(
     ids = {run_id(c, checksums(c, corpus)): c for c in configs}
     device = default_device()
     todo = {id: c for id, c in ids.items() if id not in known and load_run(id) is None}
+    for c in todo.values(): training_examples(c, corpus) # too high a cost is an error now, not in an hour
     jobs = min(jobs or (1 if device == "cuda" else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()), max(1, len(todo)))
     bar = tqdm(total=len(ids), initial=len(ids) - len(todo), desc=f"{configs[0].corpus} {configs[0].task}", mininterval=5)
     if jobs == 1:
@@ -104,9 +105,10 @@ def run_grid(
     bar.close()
     return {id: None if id in known else load_run(id) for id in ids}
 
-# %% ../nbs/07_transfer.ipynb #695bae0e
+# %% ../nbs/07_transfer.ipynb #2f553f7d
 def _run_parallel(todo, languages, root, device, jobs, bar):
     "Spread runs over worker processes; the first error stops the rest and names its run."
+    from xlt_nb.transfer import _work # by its importable name: a notebook's own functions cannot be sent to workers
     env = {k: os.environ.get(k) for k in ("OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM")}
     os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"} # workers inherit
     pool = concurrent.futures.ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
@@ -121,7 +123,7 @@ def _run_parallel(todo, languages, root, device, jobs, bar):
         pool.shutdown(wait=True, cancel_futures=True)
         for k, v in env.items(): os.environ.pop(k, None) if v is None else os.environ.__setitem__(k, v)
 
-# %% ../nbs/07_transfer.ipynb #8c3a007e
+# %% ../nbs/07_transfer.ipynb #13020ad7
 def table_name(corpus: str, task: str) -> str:
     "Name of the committed table of a matrix."
     return f"transfer_{corpus}" if task == "events" else f"transfer_{corpus}_{task}"
@@ -142,7 +144,7 @@ def run_matrix(
     parts = [(r.results, r.counts) for r in fresh] + [(old[old.run_id.isin(runs)], old_counts[old_counts.run_id.isin(runs)])]
     return tuple(pd.concat([p[k] for p in parts if len(p[k])], ignore_index=True) for k in (0, 1))
 
-# %% ../nbs/07_transfer.ipynb #b6bd6ad3
+# %% ../nbs/07_transfer.ipynb #6c2dfb2f
 def transfer_matrix(
     results: pd.DataFrame, # long results table
     metric: str = "micro_f1",
@@ -159,7 +161,7 @@ def zero_shot(matrix: pd.DataFrame) -> pd.Series: # (source, target) -> F1
     cells = matrix.rename_axis(index="source", columns="target").stack()
     return cells[cells.index.get_level_values(0) != cells.index.get_level_values(1)]
 
-# %% ../nbs/07_transfer.ipynb #211a547b
+# %% ../nbs/07_transfer.ipynb #8c164bb5
 def plot_matrix(
     matrix: pd.DataFrame, # rows = source, columns = target, F1 in points
     title: str,
@@ -175,7 +177,7 @@ def plot_matrix(
     ax.tick_params(axis="y", rotation=0)
     return ax
 
-# %% ../nbs/07_transfer.ipynb #adc6f636
+# %% ../nbs/07_transfer.ipynb #0c8ccde7
 def plot_distances(
     matrix: pd.DataFrame, # rows = source, columns = target
     distances: dict, # name -> labelled square table
@@ -193,7 +195,7 @@ def plot_distances(
     fig.suptitle(title); fig.tight_layout()
     return fig
 
-# %% ../nbs/07_transfer.ipynb #87eca4fa
+# %% ../nbs/07_transfer.ipynb #61d38f99
 def choose_matrices(
     study: Study,
     corpus: str = "", # only this corpus; empty: all
