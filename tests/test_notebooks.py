@@ -1,5 +1,5 @@
 """Every notebook runs headless under papermill, from another folder, on the smoke study; parameters are checked before any work."""
-import subprocess, sys, time
+import subprocess, sys
 from pathlib import Path
 
 import papermill, pytest
@@ -24,11 +24,9 @@ def test_a_second_call_finds_its_runs(outputs, tmp_path):
     cli = Path(sys.executable).parent/"xlt-nb"
     first = subprocess.run([cli, "transfer", "--study", "smoke"], capture_output=True, text=True, check=True).stdout
     made = {p: p.stat().st_mtime_ns for p in (outputs/"runs").rglob("record.json")}
-    started = time.monotonic()
     second = subprocess.run([cli, "transfer", "--study", "smoke"], capture_output=True, text=True, check=True).stdout
     assert len(made) == 3 and second == first
     assert made == {p: p.stat().st_mtime_ns for p in (outputs/"runs").rglob("record.json")}, "runs were made again"
-    assert time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize("name, parameters, hint", [("07_transfer", {"studdy": "smoke"}, "nearest: study"), ("07_transfer", {"study": "smok"}, "nearest: smoke"),
