@@ -9,7 +9,7 @@ __all__ = ['SPLITS', 'EVENT_TYPES', 'MINION_LANGUAGES', 'CORPORA', 'WORD', 'ENTI
            'read_xlt17', 'stratified_splits', 'split_imbalance', 'n_labelled', 'subsample', 'corpus_statistics',
            'label_priors', 'prior_distance', 'statistics_table']
 
-# %% ../nbs/03_corpora.ipynb #f2e7e716
+# %% ../nbs/03_corpora.ipynb #3b97abc5
 import collections, functools, json, lzma, unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ import regex
 from .core import XltError, check_choice, data_dir, external_dir, file_checksum
 from .languages import LANGUAGES, language
 
-# %% ../nbs/03_corpora.ipynb #1d2bd308
+# %% ../nbs/03_corpora.ipynb #1ce13d07
 class Span(NamedTuple):
     "A labelled stretch of words."
     start: int # first word
@@ -45,7 +45,7 @@ class Example:
     relations: tuple = () # `Relation`s
     doc: str = "" # document; documents never cross a split
 
-# %% ../nbs/03_corpora.ipynb #b3980227
+# %% ../nbs/03_corpora.ipynb #ffb870c6
 SPLITS = ("train", "dev", "test")
 
 @dataclass
@@ -69,7 +69,7 @@ class Corpus:
         check_choice("split", split, SPLITS)
         return self.examples[lang, split]
 
-# %% ../nbs/03_corpora.ipynb #c031e81b
+# %% ../nbs/03_corpora.ipynb #ee0494a1
 def _fail(path, line, reason): raise XltError(f"{path}:{line}: {reason}")
 
 def read_lines(path) -> list: # (line number, text) pairs without the line end
@@ -80,7 +80,7 @@ def read_lines(path) -> list: # (line number, text) pairs without the line end
             return [(n, line.rstrip("\n")) for n, line in enumerate(f, 1)]
     except (UnicodeDecodeError, lzma.LZMAError, EOFError) as e: raise XltError(f"{path}: not readable as UTF-8 text ({e})") from e
 
-# %% ../nbs/03_corpora.ipynb #6f3c6278
+# %% ../nbs/03_corpora.ipynb #c90f7179
 def bio_spans(
     labels, # one label a word: `O`, `B_<type>`, `I_<type>`
 ) -> tuple: # of `Span`
@@ -99,7 +99,7 @@ def bio_labels(n: int, spans) -> list: # of `n` labels, `B-<type>` as seqeval wa
     for s in spans: labels[s.start:s.end] = [f"B-{s.label}"] + [f"I-{s.label}"]*(s.end - s.start - 1)
     return labels
 
-# %% ../nbs/03_corpora.ipynb #3de46b58
+# %% ../nbs/03_corpora.ipynb #5df7bf08
 EVENT_TYPES = tuple("""Business:START-ORG Conflict:Attack Conflict:Demonstrate Contact:Meet Contact:Phone-Write Justice:Arrest-Jail
 Life:Be-Born Life:Die Life:Divorce Life:Injure Life:Marry Movement:Transport Personnel:End-Position Personnel:Start-Position
 Transaction:Transfer-Money Transaction:Transfer-Ownership""".split())
@@ -123,7 +123,7 @@ def _minion_example(path, n, text, id):
     except ValueError as e: _fail(path, n, str(e))
     return Example(id, tuple(words), events, doc=str(row["pageID"]))
 
-# %% ../nbs/03_corpora.ipynb #66b12232
+# %% ../nbs/03_corpora.ipynb #69caf1c9
 CORPORA = {} # name -> reader(languages, root) -> Corpus
 
 def register_corpus(name):
@@ -139,7 +139,7 @@ def load_corpus(
     "Read and check a corpus."
     return CORPORA[check_choice("corpus", name, CORPORA)](None if languages is None else [language(x).code for x in languages], root)
 
-# %% ../nbs/03_corpora.ipynb #fb50dd45
+# %% ../nbs/03_corpora.ipynb #ab7f57bd
 def _find_file(folder: Path, stem: str, required: bool = True):
     for p in (folder/stem, folder/f"{stem}.xz"):
         if p.is_file(): return p
@@ -160,13 +160,13 @@ def read_minion(languages=None, root=None) -> Corpus:
     notes += check_splits(examples)
     return Corpus("minion", examples, sums, EVENT_TYPES, notes=notes)
 
-# %% ../nbs/03_corpora.ipynb #e3134012
+# %% ../nbs/03_corpora.ipynb #04d2feaa
 def _dev_as_train(examples, lang):
     "Where there is no training file: the official dev set becomes train, and dev is empty."
     examples[lang, "train"], examples[lang, "dev"] = examples[lang, "dev"], []
     return f"{lang}: no training file; the whole official dev set is used for training, so there is no dev set to choose a checkpoint on"
 
-# %% ../nbs/03_corpora.ipynb #a128e1e1
+# %% ../nbs/03_corpora.ipynb #6ca7d106
 def check_splits(examples) -> list: # of notes; empty if nothing is shared
     "Texts that occur twice and documents that cross splits, by language."
     notes = []
@@ -182,7 +182,7 @@ def check_splits(examples) -> list: # of notes; empty if nothing is shared
             if texts or docs: notes.append(f"{lang}: {len(texts)} texts and {len(docs)} documents are in both {a} and {b}")
     return notes
 
-# %% ../nbs/03_corpora.ipynb #508a7a4a
+# %% ../nbs/03_corpora.ipynb #0fa98259
 WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+(?:['’ʼ\-\u200c\u200d.,:](?=[\p{L}\p{M}\p{N}])[\p{L}\p{M}\p{N}]+)*|\S")
 
 @functools.cache
@@ -202,7 +202,7 @@ def split_words(
         if w.strip(): out.append((start, at))
     return out
 
-# %% ../nbs/03_corpora.ipynb #f4d7beb6
+# %% ../nbs/03_corpora.ipynb #6abbeaa6
 ENTITY_TYPES = ("PER", "ORG", "LOC", "TIME", "MISC")
 RELATIONS = {"is-where": ("LOC ORG", "LOC"), "birth-place": ("PER", "LOC"), "event-year": ("MISC", "TIME"), "has-child": ("PER", "PER"),
     "has-spouse": ("PER", "PER"), "has-sibling": ("PER", "PER"), "from-country": ("PER ORG MISC", "LOC"), "headquarters": ("ORG", "LOC"),
@@ -218,7 +218,7 @@ class Markup(NamedTuple):
     key: str # letter of an entity, "" for a trigger
     column: int # in the line, from 1
 
-# %% ../nbs/03_corpora.ipynb #2320871e
+# %% ../nbs/03_corpora.ipynb #068b189d
 def parse_markup(
     text: str, # text with `[name|TYPE:key]` and `<trigger|TYPE>`
     fail, # called with (column, reason) at an error; raises
@@ -240,7 +240,7 @@ def parse_markup(
     if stray: fail(column + stray.start(), f"stray '{stray[0]}': a span is `[name|TYPE:key]` or `<trigger|TYPE>`")
     return plain + text[at:], marks
 
-# %% ../nbs/03_corpora.ipynb #67c2d197
+# %% ../nbs/03_corpora.ipynb #464d222c
 def word_spans(words, marks, fail) -> list: # `Span`s of words, in the order of `marks`
     "Words that each mark covers, wholly or in part; two marks on one word are an error."
     taken, spans = {}, []
@@ -252,7 +252,7 @@ def word_spans(words, marks, fail) -> list: # `Span`s of words, in the order of 
         spans.append(Span(inside[0], inside[-1] + 1, m.label))
     return spans
 
-# %% ../nbs/03_corpora.ipynb #ae889a67
+# %% ../nbs/03_corpora.ipynb #4fadafa1
 def _parse_relations(text, entities, fail, column):
     keys, out = {m.key: i for i, m in enumerate(entities)}, []
     for part in filter(None, (p.strip() for p in text.split(";"))):
@@ -281,7 +281,7 @@ def parse_item(path, n: int, line: str, lang: str) -> Example:
     return Example(m[1], tuple(text[a:b] for a, b in offsets), tuple(s for k, s in zip(marks, spans) if not k.key),
         tuple(s for _, s in entities), _parse_relations(m[3], [k for k, _ in entities], fail, m.start(3) + 1), doc=m[1])
 
-# %% ../nbs/03_corpora.ipynb #a4578ff2
+# %% ../nbs/03_corpora.ipynb #db71d6a0
 def _xlt17_splits(path) -> dict: # id -> split
     out = {}
     for n, text in read_lines(path):
@@ -304,7 +304,7 @@ def read_xlt17(languages=None, root=None) -> Corpus:
     notes = check_splits(examples)
     return Corpus("xlt17", examples, sums, EVENT_TYPES, ENTITY_TYPES, tuple(RELATIONS), notes, parallel=True)
 
-# %% ../nbs/03_corpora.ipynb #9e4c50a3
+# %% ../nbs/03_corpora.ipynb #f9889ee0
 def _read_items(path, lang) -> dict: # id -> Example
     items = {}
     for n, line in read_lines(path):
@@ -314,7 +314,7 @@ def _read_items(path, lang) -> dict: # id -> Example
         items[e.id] = e
     return items
 
-# %% ../nbs/03_corpora.ipynb #8dd74d37
+# %% ../nbs/03_corpora.ipynb #6612970c
 def stratified_splits(
     labels: dict, # id -> set of labels
     sizes: dict, # split -> number of items
@@ -335,14 +335,14 @@ def stratified_splits(
             for x in labels[id]: need[s][x] -= 1
     return dict(sorted(out.items()))
 
-# %% ../nbs/03_corpora.ipynb #0a9a482d
+# %% ../nbs/03_corpora.ipynb #5ec93c1c
 def split_imbalance(labels: dict, splits: dict, sizes: dict) -> float:
     "Largest relative deviation, over labels and splits, from a label's fair share."
     freq, n = collections.Counter(x for ls in labels.values() for x in ls), sum(sizes.values())
     have = collections.Counter((splits[id], x) for id, ls in labels.items() for x in ls)
     return max(abs(have[s, x]/(k*size/n) - 1) for x, k in freq.items() for s, size in sizes.items())
 
-# %% ../nbs/03_corpora.ipynb #9f6590f8
+# %% ../nbs/03_corpora.ipynb #e212ef3f
 def n_labelled(e: Example, task: str = "events") -> int:
     "Labelled units of a text: triggers for event detection, relations for relation classification."
     return len(e.relations if task == "relations" else e.entities if task == "entities" else e.events)
@@ -365,7 +365,7 @@ def subsample(
     if left: raise XltError(f"cost: no sample has exactly {cost} units (best misses {left})")
     return [examples[i] for i in sorted(chosen)]
 
-# %% ../nbs/03_corpora.ipynb #21db0c1b
+# %% ../nbs/03_corpora.ipynb #d7a9497c
 def corpus_statistics(corpus: Corpus) -> pd.DataFrame:
     "One row a language and split: texts, words, triggers, multi-word triggers, entities, relations."
     rows = []
@@ -382,13 +382,13 @@ def label_priors(corpus: Corpus, split: str = "train") -> pd.DataFrame: # langua
     table = pd.DataFrame(counts).T.reindex(columns=sorted(corpus.event_types)).fillna(0)
     return table.div(table.sum(axis=1), axis=0)
 
-# %% ../nbs/03_corpora.ipynb #4504cd2d
+# %% ../nbs/03_corpora.ipynb #5fea0527
 def prior_distance(priors: pd.DataFrame) -> pd.DataFrame: # square, in [0, 1]
     "Jensen–Shannon distance (base 2) between the rows of a table of label priors."
     from scipy.spatial.distance import jensenshannon
     return pd.DataFrame([[jensenshannon(a, b, base=2) for b in priors.to_numpy()] for a in priors.to_numpy()], priors.index, priors.index).fillna(0.0)
 
-# %% ../nbs/03_corpora.ipynb #dfa17258
+# %% ../nbs/03_corpora.ipynb #59873a6e
 def statistics_table(name: str, root=None) -> pd.DataFrame:
     "Statistics of a corpus: from its files if they are there, else from the committed table."
     from xlt_nb.core import atomic_path, tables_dir

@@ -7,7 +7,7 @@ __all__ = ['GRID_KEYS', 'RUN_KEYS', 'Study', 'shipped_studies', 'load_study', 'g
            'table_name', 'run_matrix', 'transfer_matrix', 'zero_shot', 'plot_matrix', 'plot_distances',
            'choose_matrices']
 
-# %% ../nbs/07_transfer.ipynb #15a7a735
+# %% ../nbs/07_transfer.ipynb #f5343274
 import concurrent.futures, dataclasses, functools, multiprocessing, os
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from .languages import LANGUAGES, language
 from .tasks import TASKS
 from .training import checksums, default_device, run, training_examples
 
-# %% ../nbs/07_transfer.ipynb #d58f0863
+# %% ../nbs/07_transfer.ipynb #cda6e016
 GRID_KEYS = {"languages", "sources", "targets", "seeds"}
 RUN_KEYS = {f.name for f in dataclasses.fields(RunConfig)} - {"sources", "targets", "seed", "setting", "method", "protocol"}
 
@@ -53,7 +53,7 @@ def load_study(
     for m in study.matrices: grid(m, str(path))
     return study
 
-# %% ../nbs/07_transfer.ipynb #14bf1a3b
+# %% ../nbs/07_transfer.ipynb #f3577978
 def grid(
     matrix: dict, # an entry of `Study.matrices`
     where: str = "study", # for messages
@@ -76,7 +76,7 @@ def corpus_languages(corpus: str) -> tuple: # in the order of figures
     from xlt_nb.corpora import MINION_LANGUAGES
     return tuple(x for x in LANGUAGES if x in {"minion": MINION_LANGUAGES, "xlt17": LANGUAGES}[corpus])
 
-# %% ../nbs/07_transfer.ipynb #54c96abb
+# %% ../nbs/07_transfer.ipynb #cf4add65
 @functools.lru_cache(maxsize=2)
 def _corpus(name, languages, root): return load_corpus(name, languages, root)
 
@@ -105,7 +105,7 @@ def run_grid(
     bar.close()
     return {id: None if id in known else load_run(id) for id in ids}
 
-# %% ../nbs/07_transfer.ipynb #2f553f7d
+# %% ../nbs/07_transfer.ipynb #35b6e399
 def _run_parallel(todo, languages, root, device, jobs, bar):
     "Spread runs over worker processes; the first error stops the rest and names its run."
     from xlt_nb.transfer import _work # by its importable name: a notebook's own functions cannot be sent to workers
@@ -123,7 +123,7 @@ def _run_parallel(todo, languages, root, device, jobs, bar):
         pool.shutdown(wait=True, cancel_futures=True)
         for k, v in env.items(): os.environ.pop(k, None) if v is None else os.environ.__setitem__(k, v)
 
-# %% ../nbs/07_transfer.ipynb #13020ad7
+# %% ../nbs/07_transfer.ipynb #bad1a54d
 def table_name(corpus: str, task: str) -> str:
     "Name of the committed table of a matrix."
     return f"transfer_{corpus}" if task == "events" else f"transfer_{corpus}_{task}"
@@ -144,7 +144,7 @@ def run_matrix(
     parts = [(r.results, r.counts) for r in fresh] + [(old[old.run_id.isin(runs)], old_counts[old_counts.run_id.isin(runs)])]
     return tuple(pd.concat([p[k] for p in parts if len(p[k])], ignore_index=True) for k in (0, 1))
 
-# %% ../nbs/07_transfer.ipynb #6c2dfb2f
+# %% ../nbs/07_transfer.ipynb #9219e162
 def transfer_matrix(
     results: pd.DataFrame, # long results table
     metric: str = "micro_f1",
@@ -161,7 +161,7 @@ def zero_shot(matrix: pd.DataFrame) -> pd.Series: # (source, target) -> F1
     cells = matrix.rename_axis(index="source", columns="target").stack()
     return cells[cells.index.get_level_values(0) != cells.index.get_level_values(1)]
 
-# %% ../nbs/07_transfer.ipynb #8c164bb5
+# %% ../nbs/07_transfer.ipynb #a4bdc960
 def plot_matrix(
     matrix: pd.DataFrame, # rows = source, columns = target, F1 in points
     title: str,
@@ -177,7 +177,7 @@ def plot_matrix(
     ax.tick_params(axis="y", rotation=0)
     return ax
 
-# %% ../nbs/07_transfer.ipynb #0c8ccde7
+# %% ../nbs/07_transfer.ipynb #60de72de
 def plot_distances(
     matrix: pd.DataFrame, # rows = source, columns = target
     distances: dict, # name -> labelled square table
@@ -189,13 +189,13 @@ def plot_distances(
     for ax, (name, d) in zip(axes, distances.items()):
         x = [d.loc[k] for k in cells.index]
         sns.regplot(x=x, y=cells.to_numpy(), ax=ax, scatter_kws={"s": 14, "alpha": 0.6}, line_kws={"color": "0.3", "lw": 1.2}, ci=None, color=sns.color_palette("colorblind")[0])
-        for k in {cells.idxmax(), cells.idxmin(), *cells.nlargest(4).index}:
+        for k in (cells.idxmax(), cells.idxmin()):
             ax.annotate("→".join(k), (d.loc[k], cells[k]), xytext=(4, 2), textcoords="offset points", fontsize=8)
         ax.set(xlabel=f"{name} distance", ylabel="zero-shot micro-F1 (points)" if ax is axes[0] else "")
     fig.suptitle(title); fig.tight_layout()
     return fig
 
-# %% ../nbs/07_transfer.ipynb #61d38f99
+# %% ../nbs/07_transfer.ipynb #f78a1346
 def choose_matrices(
     study: Study,
     corpus: str = "", # only this corpus; empty: all
