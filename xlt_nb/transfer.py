@@ -7,7 +7,7 @@ __all__ = ['GRID_KEYS', 'RUN_KEYS', 'Study', 'shipped_studies', 'load_study', 'g
            'table_name', 'run_matrix', 'transfer_matrix', 'zero_shot', 'plot_matrix', 'plot_distances',
            'choose_matrices']
 
-# %% ../nbs/07_transfer.ipynb #f5343274
+# %% ../nbs/07_transfer.ipynb #e1c2155a
 import concurrent.futures, dataclasses, functools, multiprocessing, os
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from .languages import LANGUAGES, language
 from .tasks import TASKS
 from .training import checksums, default_device, run, training_examples
 
-# %% ../nbs/07_transfer.ipynb #cda6e016
+# %% ../nbs/07_transfer.ipynb #41ada7db
 GRID_KEYS = {"languages", "sources", "targets", "seeds"}
 RUN_KEYS = {f.name for f in dataclasses.fields(RunConfig)} - {"sources", "targets", "seed", "setting", "method", "protocol"}
 
@@ -53,7 +53,7 @@ def load_study(
     for m in study.matrices: grid(m, str(path))
     return study
 
-# %% ../nbs/07_transfer.ipynb #f3577978
+# %% ../nbs/07_transfer.ipynb #2c325afc
 def grid(
     matrix: dict, # an entry of `Study.matrices`
     where: str = "study", # for messages
@@ -76,7 +76,7 @@ def corpus_languages(corpus: str) -> tuple: # in the order of figures
     from xlt_nb.corpora import MINION_LANGUAGES
     return tuple(x for x in LANGUAGES if x in {"minion": MINION_LANGUAGES, "xlt17": LANGUAGES}[corpus])
 
-# %% ../nbs/07_transfer.ipynb #cf4add65
+# %% ../nbs/07_transfer.ipynb #069847a0
 @functools.lru_cache(maxsize=2)
 def _corpus(name, languages, root): return load_corpus(name, languages, root)
 
@@ -105,7 +105,7 @@ def run_grid(
     bar.close()
     return {id: None if id in known else load_run(id) for id in ids}
 
-# %% ../nbs/07_transfer.ipynb #35b6e399
+# %% ../nbs/07_transfer.ipynb #f7de3987
 def _run_parallel(todo, languages, root, device, jobs, bar):
     "Spread runs over worker processes; the first error stops the rest and names its run."
     from xlt_nb.transfer import _work # by its importable name: a notebook's own functions cannot be sent to workers
@@ -123,7 +123,7 @@ def _run_parallel(todo, languages, root, device, jobs, bar):
         pool.shutdown(wait=True, cancel_futures=True)
         for k, v in env.items(): os.environ.pop(k, None) if v is None else os.environ.__setitem__(k, v)
 
-# %% ../nbs/07_transfer.ipynb #bad1a54d
+# %% ../nbs/07_transfer.ipynb #3cd7d253
 def table_name(corpus: str, task: str) -> str:
     "Name of the committed table of a matrix."
     return f"transfer_{corpus}" if task == "events" else f"transfer_{corpus}_{task}"
@@ -144,7 +144,7 @@ def run_matrix(
     parts = [(r.results, r.counts) for r in fresh] + [(old[old.run_id.isin(runs)], old_counts[old_counts.run_id.isin(runs)])]
     return tuple(pd.concat([p[k] for p in parts if len(p[k])], ignore_index=True) for k in (0, 1))
 
-# %% ../nbs/07_transfer.ipynb #9219e162
+# %% ../nbs/07_transfer.ipynb #e14d62e8
 def transfer_matrix(
     results: pd.DataFrame, # long results table
     metric: str = "micro_f1",
@@ -161,7 +161,7 @@ def zero_shot(matrix: pd.DataFrame) -> pd.Series: # (source, target) -> F1
     cells = matrix.rename_axis(index="source", columns="target").stack()
     return cells[cells.index.get_level_values(0) != cells.index.get_level_values(1)]
 
-# %% ../nbs/07_transfer.ipynb #a4bdc960
+# %% ../nbs/07_transfer.ipynb #84d6129c
 def plot_matrix(
     matrix: pd.DataFrame, # rows = source, columns = target, F1 in points
     title: str,
@@ -177,7 +177,7 @@ def plot_matrix(
     ax.tick_params(axis="y", rotation=0)
     return ax
 
-# %% ../nbs/07_transfer.ipynb #60de72de
+# %% ../nbs/07_transfer.ipynb #8f364242
 def plot_distances(
     matrix: pd.DataFrame, # rows = source, columns = target
     distances: dict, # name -> labelled square table
@@ -195,7 +195,7 @@ def plot_distances(
     fig.suptitle(title); fig.tight_layout()
     return fig
 
-# %% ../nbs/07_transfer.ipynb #f78a1346
+# %% ../nbs/07_transfer.ipynb #b0b9cf25
 def choose_matrices(
     study: Study,
     corpus: str = "", # only this corpus; empty: all
