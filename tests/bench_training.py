@@ -19,7 +19,7 @@ from xlt_nb.encoders import load_encoder
 from xlt_nb.tasks import Tagger, make_task, score
 
 THREADS = int(sys.argv[1]) if len(sys.argv) > 1 else os.cpu_count()
-LR, EPOCHS = 1e-3, 6
+LR, EPOCHS = 4e-3, 5
 
 
 class ForTrainer(torch.nn.Module):
