@@ -19,7 +19,7 @@ from xlt_nb.encoders import load_encoder
 from xlt_nb.tasks import Tagger, make_task, score
 
 THREADS = int(sys.argv[1]) if len(sys.argv) > 1 else os.cpu_count()
-LR, EPOCHS = 4e-3, 5
+EPOCHS = 6
 
 
 class ForTrainer(torch.nn.Module):
@@ -50,7 +50,7 @@ def main():
     torch.set_num_threads(THREADS); transformers.logging.set_verbosity_error()
     try: corpus, cost = load_corpus("minion", ["es"]), 600
     except XltError: corpus, cost = load_corpus("xlt17", ["es"]), None
-    c = RunConfig(task="events", corpus=corpus.name, sources=["es"], targets=["es"], encoder="xlt-mini", cost=cost, epochs=EPOCHS, lr_encoder=LR, lr_head=LR, weight_decay=0.0, dropout=0.1)
+    c = RunConfig(task="events", corpus=corpus.name, sources=["es"], targets=["es"], encoder="xlt-mini", cost=cost, epochs=EPOCHS, lr_encoder=1e-3, lr_head=1e-2, dropout=0.1)
     task = make_task("events", corpus)
 
     def new_model():
@@ -73,9 +73,10 @@ def main():
     def trainer(collator, data, bf16):
         model, _ = new_model()
         with tempfile.TemporaryDirectory() as d:
-            args = TrainingArguments(d, num_train_epochs=EPOCHS, per_device_train_batch_size=c.batch_size, learning_rate=LR, warmup_steps=c.warmup, max_grad_norm=c.clip, weight_decay=0.0,
+            args = TrainingArguments(d, num_train_epochs=EPOCHS, per_device_train_batch_size=c.batch_size, warmup_steps=c.warmup, max_grad_norm=c.clip,
                 use_cpu=True, bf16=bf16, report_to=[], save_strategy="no", logging_strategy="no", disable_tqdm=True, seed=0)
-            t = Trainer(ForTrainer(model, len(task.labels)), args, train_dataset=data, data_collator=collator)
+            optimizer = torch.optim.AdamW(T.parameter_groups(model, c), fused=True)
+            t = Trainer(ForTrainer(model, len(task.labels)), args, train_dataset=data, data_collator=collator, optimizers=(optimizer, None))
             started = time.perf_counter(); t.train(); seconds = time.perf_counter() - started
         return seconds, score(T.evaluate(model, task, tokenizer, c, corpus, ["es"])[1])["micro_f1"]
 
