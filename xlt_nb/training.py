@@ -6,7 +6,7 @@
 __all__ = ['Model', 'parameter_groups', 'batches', 'save_state', 'load_state', 'has_bf16', 'fit', 'predict', 'checksums',
            'training_examples', 'default_device', 'evaluate', 'run', 'peak_memory_mb']
 
-# %% ../nbs/06_training.ipynb #265b4ab9
+# %% ../nbs/06_training.ipynb #1beb0b39
 import dataclasses, functools, json, platform, resource, sys, time
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from .corpora import Corpus, load_corpus, subsample
 from .encoders import encoder_checksum, load_encoder
 from .tasks import make_task, score
 
-# %% ../nbs/06_training.ipynb #d8025272
+# %% ../nbs/06_training.ipynb #fc33681b
 class Model(nn.Module):
     "Encoder and head."
     def __init__(self, encoder, head, embeddings="frozen"):
@@ -46,7 +46,7 @@ def parameter_groups(model: Model, c: RunConfig) -> list: # for AdamW
         groups.setdefault(key, []).append(p)
     return [dict(params=ps, lr=c.lr_head if head else c.lr_encoder, weight_decay=c.weight_decay if decay else 0.0) for (head, decay), ps in groups.items()]
 
-# %% ../nbs/06_training.ipynb #6adfe7ff
+# %% ../nbs/06_training.ipynb #29258b52
 def batches(
     lengths, # of the instances, in subwords
     batch_size: int,
@@ -63,7 +63,7 @@ def batches(
         out += [part[b:b + batch_size] for b in range(0, len(part), batch_size)]
     return [out[i] for i in rng.permutation(len(out))]
 
-# %% ../nbs/06_training.ipynb #e04c0bcc
+# %% ../nbs/06_training.ipynb #59b72325
 def save_state(path, model, opt, state: dict, extra: dict = {}):
     "Write the state of a training."
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()} | {f"best.{k}": v for k, v in extra.items()}
@@ -80,7 +80,7 @@ def load_state(path, model, opt) -> tuple: # (state, best weights)
         opt.state[p] = {k: v if k == "step" else v.to(p.device) for k, v in part(f"adam.{i}.").items()}
     with safe_open(path, "pt") as f: return json.loads(f.metadata()["state"]), part("best.")
 
-# %% ../nbs/06_training.ipynb #4c481072
+# %% ../nbs/06_training.ipynb #777b74f3
 def _rate(step, total, warmup): # factor on the learning rate at a step
     up = max(1, round(warmup*total))
     return (step + 1)/up if step < up else (total - step)/max(1, total - up)
@@ -93,6 +93,7 @@ def has_bf16(device: str) -> bool:
 def _autocast(device): return torch.autocast(device, dtype=torch.bfloat16, enabled=has_bf16(device))
 def _to(batch, device): return {k: v.to(device, non_blocking=True) for k, v in batch.items()} if device != "cpu" else batch
 
+# %% ../nbs/06_training.ipynb #566b53b6
 def fit(
     model: Model, task, instances, c: RunConfig, pad_id: int,
     validate=None, # called with the model after each epoch if `checkpoint` is "dev"; higher is better
@@ -134,7 +135,7 @@ def fit(
     if best: model.load_state_dict(best, strict=False)
     return {"steps": total, "losses": state["losses"], "dev": state["dev"]}
 
-# %% ../nbs/06_training.ipynb #2c824bfb
+# %% ../nbs/06_training.ipynb #9d18fd91
 def _end_epoch(model, state, best, n, validate):
     "Log the epoch; keep the weights if source dev says they are the best so far."
     state["losses"].append(state["sum"]/n); state["sum"] = 0.0
@@ -155,7 +156,7 @@ def predict(model, task, instances, pad_id, device="cpu", batch_size=64) -> list
         for i, p in zip(index, task.decode(logits.float(), some)): out[i] = p
     return out
 
-# %% ../nbs/06_training.ipynb #2f89b0f3
+# %% ../nbs/06_training.ipynb #996f09f8
 def checksums(c: RunConfig, corpus: Corpus) -> dict: # file -> checksum of what this run reads
     "Checksums of the data files and the encoder that a run depends on."
     languages = {*c.sources, *c.targets}
@@ -171,7 +172,7 @@ def training_examples(c: RunConfig, corpus: Corpus, split="train") -> list:
 
 def default_device() -> str: return "cuda" if torch.cuda.is_available() else "cpu"
 
-# %% ../nbs/06_training.ipynb #3d2d931d
+# %% ../nbs/06_training.ipynb #adc6ae68
 @functools.lru_cache(maxsize=256)
 def _instances(corpus_key, task, encoder, lang, split, max_length):
     corpus, task, tokenizer = _LOADED[corpus_key], *_LOADED[task, encoder]
@@ -191,7 +192,7 @@ def evaluate(model, task, tokenizer, c: RunConfig, corpus: Corpus, targets, spli
         counts.append(table[["tp", "fp", "fn"]].assign(target=lang, sentence=range(len(table))))
     return metrics, pd.concat(counts, ignore_index=True)
 
-# %% ../nbs/06_training.ipynb #1ec98cca
+# %% ../nbs/06_training.ipynb #bc363c1c
 def run(
     c: RunConfig,
     corpus: Corpus | None = None, # None: loaded
@@ -223,7 +224,7 @@ def run(
     remove_leftovers(state_file)
     return made
 
-# %% ../nbs/06_training.ipynb #6b4553cd
+# %% ../nbs/06_training.ipynb #591a2d89
 def peak_memory_mb(device) -> float: # MB
     "Largest memory of this process so far: on the GPU, or resident."
     if device == "cuda": return torch.cuda.max_memory_allocated()/1e6
