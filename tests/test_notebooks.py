@@ -45,7 +45,7 @@ def test_command_line_errors(command, hint, outputs):
     assert r.returncode == 2 and hint in r.stderr and "Traceback" not in r.stderr and not (outputs/"runs").exists()
 
 
-@pytest.mark.parametrize("command", ["distances", "transfer", "study"])
+@pytest.mark.parametrize("command", ["distances", "transfer", "explain", "study"])
 def test_help_explains_every_option(command):
     text = subprocess.run([Path(sys.executable).parent/"xlt-nb", command, "--help"], capture_output=True, text=True, check=True).stdout
     assert "--list" in text and "usage: xlt-nb" in text

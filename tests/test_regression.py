@@ -1,0 +1,424 @@
+"`xlt_nb.regression`: tables of one's own, planted and absent effects, rectangles and holes, errors, the chapter and the command on a user's CSV."
+import io, subprocess, sys, time
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import papermill, pytest
+
+from xlt_nb.cli import main
+from xlt_nb.core import RESULT_COLUMNS, XltError
+from xlt_nb.distances import DISTANCES, PAPER_DISTANCES, distance_matrix, load_uriel
+from xlt_nb.languages import LANGUAGES
+from xlt_nb.regression import (KINDS, VERDICTS, _additive, add_covariates, add_distances, answers, average_seeds, can_decide, committed_tables, datasets, distance_tables, explain, family_groups,
+                               heldout, lineage, matrix, read_scores, read_transfer, task_agreement, together, too_small, variance_components)
+from xlt_nb.stats import EFFECTS, bootstrap_languages, correlate, mixed_model, qap, regress, within
+
+ROOT = Path(__file__).resolve().parent.parent
+FIVE = ["de", "en", "es", "ko", "tr"]
+MINION = ["en", "es", "pt", "pl", "tr", "hi", "ko", "ja"]
+
+
+def study(languages=LANGUAGES, targets=None, slope=-20, kind="syntactic", seeds=1, noise=2, seed=0, missing=0, hard=0):
+    "A made-up study: scores with source and target effects that fall with one distance; `hard`: targets far from all others are harder."
+    rng, targets = np.random.default_rng(seed), list(targets or languages)
+    d = distance_matrix(kind, list(dict.fromkeys([*languages, *targets]))).loc[list(languages), targets]
+    y = 40 + rng.normal(0, 3, (len(languages), 1)) + rng.normal(0, 2 if hard else 5, len(targets)) + slope*d.to_numpy() + rng.normal(0, noise, d.shape) + hard*d.mean().to_numpy()
+    long = [{"source": s, "target": t, "seed": k, "score": y[i, j] + rng.normal(0, 1)} for k in range(seeds) for i, s in enumerate(languages) for j, t in enumerate(targets)]
+    table = pd.DataFrame(long)
+    return table.drop(index=rng.choice(table.index, missing, replace=False)) if missing else table
+
+
+def write(folder, text, name="my.csv"):
+    path = folder/name
+    path.write_text(text, encoding="utf8")
+    return str(path)
+
+
+def lines(languages=FIVE): return [f"{s},{t},{7*i + 3*j + (i*j) % 5}" for i, s in enumerate(languages) for j, t in enumerate(languages)]
+
+
+def csv(rows, head="source,target,score"): return "\n".join([head, *rows]) + "\n"
+
+
+# ---- reading
+
+def test_own_table_is_read_by_line_and_code(tmp_path):
+    long_codes = {"de": "deu", "ko": "KO ", "tr": " tur"}
+    rows = [",".join([long_codes.get(s, s), long_codes.get(t, t), v]) for s, t, v in (r.split(",") for r in lines())]
+    t = read_transfer(write(tmp_path, csv(rows)))
+    assert list(t.columns[:10]) == ["task", "corpus", "encoder", "source", "target", "score", "sd", "seeds", "seen", "cost"]
+    assert set(t.source) == set(FIVE) and len(t) == 25 and t.seen.sum() == 5 and t.corpus.unique() == ["my"] and t.sd.isna().all()
+    assert t.query("source == 'en' and target == 'ko'").score.item() == 7 + 9 + 3
+
+
+def test_byte_order_mark_blank_lines_and_na_as_a_code(tmp_path):
+    five = ["na", "en", "es", "ko", "tr"] # na: Nauru
+    t = read_transfer(write(tmp_path, "\ufeff" + csv([*lines(five)[:3], "", *lines(five)[3:]])))
+    assert "na" in set(t.source) and len(t) == 25
+
+
+def test_seeds_are_averaged_and_their_scatter_kept(tmp_path):
+    rows = [f"{r},{k}" for r in lines() for k in (0, 1)]
+    rows[2] = "de,en,13,0"; rows[3] = "de,en,17,1"
+    t = read_transfer(write(tmp_path, csv(rows, "source,target,score,seed"))).set_index(["source", "target"])
+    assert t.score["de", "en"] == 15 and np.isclose(t.sd["de", "en"], np.sqrt(8)) and (t.seeds == 2).all()
+
+
+def test_several_data_sets_and_covariates_in_one_file(tmp_path):
+    rows = [f"{r},{task},{10*k},{k + i % 3}" for k, task in enumerate(("ner", "re"), 1) for i, r in enumerate(lines())]
+    t = read_transfer(write(tmp_path, csv(rows, "source,target,score,task,cost,prior")))
+    assert list(datasets(t)) == [("ner", "my", ""), ("re", "my", "")] and set(t.cost) == {10, 20} and "prior" in t
+    assert np.allclose(add_covariates(t).log_cost, np.log(t.cost)) and add_covariates(t).prior.equals(t.prior)
+
+
+BAD = {
+    "misspelt column": (csv(lines(), "scource,target,score"), "no column 'source'.*is it 'scource'"),
+    "no score": (csv(lines(), "source,target,f1"), "no column 'score'.*found source, target, f1"),
+    "semicolons": (csv([r.replace(",", ";") for r in lines()], "source;target;score"), "separated by commas"),
+    "unknown language": (csv([*lines()[:8], "xq9,en,3"]), "my.csv:10: source: language: 'xq9' is not"),
+    "name of a language": (csv([*lines()[:8], "es,Korean,3"]), r"my.csv:10: target: .*ko \(Korean\)"),
+    "not a number": (csv([*lines()[:4], "en,de,high"]), "my.csv:6: score 'high' is not a number"),
+    "empty score": (csv([*lines()[:4], "en,de,"]), "my.csv:6: score '' is not a number.*leave out"),
+    "infinite": (csv([*lines()[:4], "en,de,inf"]), "my.csv:6: score 'inf'"),
+    "a cell twice": (csv([*lines(), "de,en,3"]), "my.csv:27: the cell de→en stands in line 3 already; .*'seed'"),
+    "a cell twice under another code": (csv([*lines(), "deu,eng,3"]), "my.csv:27: the cell de→en stands in line 3"),
+    "four languages": (csv(lines(FIVE[:4])), "4 languages.*at least 5"),
+    "too few cells": (csv([r for r in lines() if r[:2] in ("de", "en")]), "8 cells off the diagonal for 2 sources and 5 targets; at least 12"),
+    "no rows": ("source,target,score\n", "no rows"),
+    "empty file": ("", "not a table in CSV"),
+    "ragged": (csv([*lines(), "de,en,3,4,5,6"]), "not a table in CSV"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_errors_say_where_and_what(name, tmp_path):
+    text, message = BAD[name]
+    with pytest.raises(XltError, match=message): read_transfer(write(tmp_path, text))
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    write(tmp_path, "x", "results.csv")
+    with pytest.raises(XltError, match="neither a file nor a committed table .*results.csv"): read_transfer(tmp_path/"result.csv")
+    with pytest.raises(XltError, match="nearest: .*transfer_minion"): read_transfer("transfer_minon")
+
+
+def results_table(task, corpus, languages, metric, slope=-20, seeds=2):
+    "A long results table as a study writes it."
+    s = study(languages, slope=slope, seeds=seeds, seed=len(task))
+    t = pd.DataFrame({"task": task, "corpus": corpus, "setting": "ZSCL-S", "method": "single", "encoder": "xlt-mini", "sources": s.source, "target": s.target, "seen": s.source == s.target,
+                      "seed": s.seed, "cost": 100, "metric": metric, "value": s.score, "n_gold": 9, "run_id": "x"})
+    other = t.assign(metric="precision", value=1.0)
+    many = t.assign(setting="ZSCL-M", sources="en+es", value=99.0)
+    return pd.concat([t, other, many])[RESULT_COLUMNS]
+
+
+def test_new_committed_tables_are_taken_without_edits(outputs):
+    results_table("pos", "ud", LANGUAGES, "accuracy").to_csv(outputs/"tables"/"transfer_ud_pos.csv", index=False)
+    results_table("relations", "multicrossre", ["en", "de", "sv", "fr", "it", "ja"], "micro_f1").to_csv(outputs/"tables"/"transfer_multicrossre_relations.csv", index=False)
+    results_table("events", "tiny", ["en", "de", "ja"], "micro_f1").to_csv(outputs/"tables"/"transfer_tiny.csv", index=False)
+    assert {"transfer_ud_pos", "transfer_minion"} <= {p.stem for p in committed_tables()} and not any("distance" in p.stem for p in committed_tables())
+    table = read_transfer()
+    found = datasets(table)
+    assert ("pos", "ud", "xlt-mini") in found and ("relations", "multicrossre", "xlt-mini") in found and ("events", "tiny", "xlt-mini") not in found
+    assert len(found["pos", "ud", "xlt-mini"]) == 289 and (found["pos", "ud", "xlt-mini"].seeds == 2).all() and found["pos", "ud", "xlt-mini"].score.max() < 90
+    assert read_transfer("ud_pos").equals(read_transfer(outputs/"tables"/"transfer_ud_pos.csv"))
+    with pytest.raises(XltError, match="no data set is large enough; events / tiny.*3 languages"): datasets(read_transfer("tiny"))
+
+
+def test_label_priors_of_a_task_are_found(outputs):
+    head, rows = "corpus,language,split,texts,relations,relations:a,relations:b,entities:x,entities:y", []
+    for k, l in enumerate(FIVE): rows += [f"two,{l},train,9,9,{0.1*k:.1f},{1 - 0.1*k:.1f},0.5,0.5", f"two,{l},test,9,9,,,,"]
+    (outputs/"tables"/"corpus_two.csv").write_text(csv(rows, head))
+    pairs = pd.concat([study(FIVE).assign(task=t, corpus="two", encoder="") for t in ("relations", "entities")])
+    p = add_covariates(average_seeds(pairs)).set_index(["task", "source", "target"]).prior
+    assert p["relations", "de", "en"] > 0.1 and p["relations", "de", "en"] < p["relations", "de", "tr"] and (p["entities"] == 0).all()
+
+
+# ---- distances as columns
+
+def test_distances_are_those_of_the_distance_chapter():
+    pairs = read_transfer(study(FIVE))
+    for mode in ("knn", "published"):
+        t = add_distances(pairs, [*DISTANCES, "combined"], mode)
+        for k in DISTANCES:
+            d = distance_matrix(k, FIVE, mode if mode in DISTANCES[k].modes else DISTANCES[k].modes[0])
+            assert np.allclose(t[k], [d.loc[a, b] for a, b in zip(t.source, t.target)], equal_nan=True), k
+    assert set(PAPER_DISTANCES) <= set(add_distances(pairs, "paper"))
+    with pytest.raises(XltError, match="nearest: syntactic"): add_distances(pairs, ["sintactic"])
+    with pytest.raises(XltError, match="mode"): add_distances(pairs, mode="kn")
+    with pytest.raises(XltError, match="empty"): add_distances(pairs, "")
+
+
+def test_a_rectangle_of_pairs_is_fast():
+    codes = big_languages()
+    wide = pd.DataFrame([(s, t) for s in codes[:65] for t in codes], columns=["source", "target"])
+    t = add_distances(wide)
+    assert len(t) == 65*105 and not t[list(KINDS[:6])].isna().any(axis=None)
+    d = distance_matrix("genetic", codes)
+    assert np.allclose(t.genetic, d.to_numpy()[:65].ravel())
+
+
+def big_languages(n=105):
+    u = load_uriel()
+    return list(u.codes[np.argsort(-(u.union >= 0).sum(1), kind="stable")][:n])
+
+
+def test_families_of_any_language():
+    assert lineage("en") == ("Indo-European", "Germanic") and lineage("sw")[0] == "Atlantic-Congo" and lineage("eu") == ("eus", "eus")
+    assert family_groups(MINION)["en"] == family_groups(MINION)["hi"] == "Indo-European" # branches would leave 2 permutations
+    assert family_groups(LANGUAGES)["en"] != family_groups(LANGUAGES)["hi"] and family_groups(MINION, "branch")["es"] == "Italic"
+
+
+# ---- planted and absent effects
+
+def test_a_planted_distance_is_found_and_its_slope_covered():
+    e = explain(read_scores(study(slope=-20, seeds=2)), ("syntactic", "phonological"), permutations=999, draws=200).set_index("distance")
+    r = e.loc["syntactic"]
+    assert r.verdict == "source" and r.p_holm < 0.01 and r.p_family < 0.05 and r.slope_low < -20 < r.slope_high and r.slope_within_low < -20 < r.slope_within_high
+    assert r.within_low <= r.within <= r.within_high and r.within < -0.5 and np.isclose(r.share_within, r.within**2) and 0.5 < r.ceiling < 1
+    assert r.share_explainable > r.share_within and r.languages == 17 and r.cells == 272
+
+
+def test_the_numbers_are_those_of_the_statistics_chapter():
+    scores = study(MINION, seed=3)
+    y, d = matrix(read_transfer(scores)), distance_matrix("syntactic", MINION)
+    r = explain(read_transfer(scores), ("syntactic",), draws=300).iloc[0]
+    c = correlate(y, {"d": d}).loc["d"]
+    assert np.allclose([r.pearson, r.spearman, r.within], [c.pearson, c.spearman, c.within])
+    assert np.isclose(r.p_pooled, qap(y, d).p) and np.isclose(r.p_within, qap(y, d, EFFECTS).p) and r.permutations_within == 40320
+    assert np.isclose(r.p_family, qap(y, d, EFFECTS, families=family_groups(MINION)).p) and r.permutations_family == 120
+    assert np.isclose(r.within_low, bootstrap_languages(y, d, "within", n=300).low) and np.isclose(r.slope_within, regress(y, d, EFFECTS).slope["distance"])
+    assert np.isclose(r.within_spearman, correlate(matrix(read_transfer(scores[scores.source != scores.target].assign(score=lambda t: t.score.rank()))), {"d": matrix(
+        pd.DataFrame([(a, b, d.loc[a, b]) for a in MINION for b in MINION if a != b], columns=["source", "target", "score"]).assign(score=lambda t: t.score.rank()))}).within["d"])
+
+
+def test_a_distance_that_only_marks_hard_targets_is_named_so():
+    rng = np.random.default_rng(1)
+    hard = rng.normal(0, 5, len(LANGUAGES))
+    y = study(slope=0, seed=5)
+    y["score"] -= 6*np.tile(hard, len(LANGUAGES))/5
+    d = pd.DataFrame(np.abs(rng.normal(0, 0.3, (17, 17))) + hard, LANGUAGES, LANGUAGES)
+    r = explain(read_transfer(y), {"remote": d}, permutations=999, draws=100).iloc[0]
+    assert r.verdict == "hard" and r.hard_target < -0.5 and r.pearson < -0.4 and r.p_within > 0.05 and abs(r.within) < 0.2
+    assert "Marks hard languages only: remote" in answers(explain(read_transfer(y), {"remote": d}, permutations=999, draws=100))
+
+
+def test_what_is_farther_and_better_is_said_to_be():
+    r = explain(read_transfer(study(slope=25)), ("syntactic",), permutations=999, draws=100)
+    assert r.verdict.item() == "reverse" and "Goes the other way" in answers(r)
+
+
+@pytest.mark.parametrize("languages", [MINION[:7], LANGUAGES[:12]], ids=["7 languages", "12 languages"])
+def test_no_effect_is_rarely_found(languages):
+    "Twenty studies without an effect, three distances each: Holm's correction lets at most a few through."
+    found = [explain(read_transfer(study(languages, slope=0, seed=100 + s)), ("syntactic", "geographic", "phonological"), permutations=199, draws=20) for s in range(20)]
+    p = pd.concat(found)
+    claimed = np.mean([t.verdict.isin(["source", "family", "reverse"]).any() for t in found])
+    assert claimed <= 0.2 and (p.p_within < 0.05).mean() < 0.15 and set(p.verdict) <= set(VERDICTS)
+
+
+def test_five_languages_can_decide_nothing_and_that_is_said():
+    e = explain(read_transfer(study(FIVE, noise=0.1)), permutations=999, draws=50)
+    assert (e.permutations_within == 120).all() and not can_decide(e).any() and not e.verdict.isin(["source", "family"]).any()
+    assert "nothing could have been decided" in answers(e)
+
+
+def test_holes_and_other_modes():
+    table = read_transfer(study(missing=30))
+    for mode in ("knn", "shared", "published"):
+        e = explain(table, ("syntactic", "phonological", "genetic"), mode="knn" if mode == "shared" else mode, permutations=199, draws=50)
+        assert e.within.notna().all() and e.p_within.notna().all() and (e.cells < 272).all()
+    e = explain(table, ("syntactic", "phonological"), mode="shared", permutations=199, draws=50).set_index("distance")
+    assert e.cells["phonological"] < e.cells["syntactic"] and e.p_within["phonological"] > 0 # pairs without any common feature are left out
+    assert np.isfinite(heldout(table, ("syntactic", "phonological"), "shared", draws=50)[["rmse", "gain"]]).all(axis=None)
+
+
+def test_covariates_are_taken_out():
+    s = read_transfer(study(slope=0, seed=2))
+    rng = np.random.default_rng(0)
+    s["prior"] = rng.random(len(s))
+    d = matrix(s, "prior") + 0.05*rng.random((17, 17)) # a distance that is nearly the covariate
+    s["score"] -= 15*s.prior
+    s["log_cost"] = s.source.map(dict(zip(LANGUAGES, range(17)))).astype(float)
+    r = explain(s, {"look-alike": d}, ("prior", "log_cost"), permutations=499, draws=50).iloc[0]
+    assert r.within < -0.6 and abs(r.within_given) < 0.25 and r.p_given > 0.01 and r.covariates == "prior log_cost" and r.slope_low < 0 < r.slope_high
+
+
+def test_own_distances_as_tables_or_columns_are_the_same():
+    s = read_transfer(study(MINION)).assign(mine=lambda t: np.random.default_rng(0).random(len(t)))
+    a, b = explain(s, ("mine",), draws=50), explain(s, {"mine": matrix(s, "mine")}, draws=50)
+    pd.testing.assert_frame_equal(a, b)
+    with pytest.raises(XltError, match="nearest: mine"): explain(s, ("mime",))
+
+
+# ---- together, components, held-out, agreement
+
+def test_the_distance_that_matters_stays_when_all_are_there():
+    t = together(read_transfer(study(slope=-25)), permutations=999).set_index("distance")
+    assert t.p_holm["syntactic"] < 0.01 and (t.p[["geographic", "genetic"]] > 0.01).all() and -35 < t.slope["syntactic"] < -15
+    assert len(together(read_transfer(study(FIVE)).query("source != 'de'"), permutations=99)) in (0, 3)
+
+
+def test_variance_components_add_up_and_find_what_was_planted():
+    rng, n = np.random.default_rng(3), len(LANGUAGES)
+    pair = np.triu(rng.normal(0, 4, (n, n)), 1)
+    y = 40 + rng.normal(0, 3, (n, 1)) + rng.normal(0, 6, n) + pair + pair.T + rng.normal(0, 1, (n, n))
+    s = pd.DataFrame([(a, b, k, y[i, j] + rng.normal(0, 2)) for i, a in enumerate(LANGUAGES) for j, b in enumerate(LANGUAGES) for k in range(3)], columns=["source", "target", "seed", "score"])
+    c = variance_components(read_scores(s)).set_index("component")
+    assert np.allclose(c.sd[["pair", "direction", "seed"]], [4, 1, 2], rtol=0.25) and np.allclose(c.sd[["source", "target"]], [3, 6], rtol=0.6) and np.isclose(c.share.sum(), 1)
+    off = read_transfer(s).query("not seen").assign(pair=lambda t: ["~".join(sorted(p)) for p in zip(t.source, t.target)])
+    fixed, parts = mixed_model(off, (), ("source", "target", "pair"), y="score")
+    assert np.allclose(c.sd[["source", "target", "pair"]], parts.sd[["source", "target", "pair"]], rtol=0.01) and np.isclose(c.variance["seed"], s[s.source != s.target].groupby(["source", "target"]).score.var().mean())
+    assert np.isclose(c.variance["direction"], parts.sd["residual"]**2 - c.variance["seed"]/3, rtol=0.01)
+    one = variance_components(read_scores(s[s.seed == 0])).set_index("component").variance
+    assert np.isnan(one["seed"]) and one["direction"] > c.variance["direction"]
+
+
+def test_heldout_against_a_plain_loop():
+    s = read_transfer(study(MINION, missing=5, seed=4))
+    y = matrix(s).reindex(index=[l for l in LANGUAGES if l in MINION], columns=[l for l in LANGUAGES if l in MINION])
+    d = distance_matrix("syntactic", list(y.index)).to_numpy()
+    v, n, base, line = y.to_numpy().copy(), len(y), 0, 0
+    np.fill_diagonal(v, np.nan)
+    for l in range(n):
+        fit = [(a, b) for a in range(n) for b in range(n) if np.isfinite(v[a, b]) and l not in (a, b)]
+        test = [(a, b) for a in range(n) for b in range(n) if np.isfinite(v[a, b]) and l in (a, b)]
+        slope, cut = np.polyfit([d[c] for c in fit], [v[c] for c in fit], 1)
+        low, high = min(d[c] for c in fit), max(d[c] for c in fit)
+        base += sum((v[c] - np.mean([v[f] for f in fit]))**2 for c in test)
+        line += sum((v[c] - cut - slope*min(max(d[c], low), high))**2 for c in test)
+    h = heldout(s, ("syntactic",), draws=100).query("left == 'language' and baseline == 'mean'").iloc[0]
+    assert np.isclose(h.gain, 1 - line/base) and np.isclose(h.rmse_baseline, np.sqrt(base/h.held_out_cells)) and h.folds == 8
+
+
+def test_additive_fit_is_least_squares_and_says_average_for_the_unseen():
+    rng = np.random.default_rng(0)
+    v, mask = rng.normal(size=(1, 6, 6)), ~np.eye(6, dtype=bool)
+    mask[2] = mask[:, 2] = False; mask[0, 4] = False
+    left, fit = _additive(v, mask)
+    frame, seen = pd.DataFrame(v[0]).where(mask).drop(index=2, columns=2), [0, 1, 3, 4, 5]
+    assert np.allclose(left[0][np.ix_(seen, seen)], within(frame).fillna(0)) and np.allclose(fit[0][mask] + left[0][mask], v[0][mask])
+    assert np.isclose(fit[0, 2, 2], fit[0][np.ix_(seen, seen)].mean()) and np.allclose(fit[0, 2, seen], fit[0][np.ix_(seen, seen)].mean(0))
+
+
+def test_held_out_gain_follows_what_was_planted():
+    planted, absent = (heldout(read_transfer(study(slope=v)), ("syntactic", "phonological"), draws=200).query("baseline == 'ranking'").set_index(["left", "distance"]) for v in (-20, 0))
+    assert planted.low["language", "syntactic"] > 0.2 and planted.gain["family", "syntactic"] > 0.2 and planted.gain["language", "phonological"] < 0.1
+    assert (absent.gain < 0.03).all()
+
+
+def test_no_cell_of_a_left_out_language_is_fitted_on():
+    s = read_transfer(study(MINION))
+    spoilt = s.assign(score=s.score.where((s.source != "ko") & (s.target != "ko"), 1e6))
+    a, b = (matrix(t).reindex(index=MINION, columns=MINION).to_numpy(float) for t in (s, spoilt))
+    from xlt_nb.regression import _folds, _predictions
+    x = distance_matrix("syntactic", MINION).to_numpy()[None]
+    (g, fit, test), = [f for f in _folds(a, np.array(MINION, object)) if f[0] == "ko"]
+    assert not fit[6].any() and not fit[:, 6].any() and test.sum() == 14
+    for k, v in _predictions(a, x, fit).items(): assert np.allclose(v, _predictions(b, x, fit)[k])
+
+
+def test_agreement_of_tasks():
+    base = read_transfer(study(MINION, slope=-30)).assign(task="a")
+    rng = np.random.default_rng(0)
+    same = base.assign(task="b", score=base.score*0.5 + 20 + rng.normal(0, 0.5, len(base)))
+    other = read_transfer(study([*MINION[:6], "fr", "de"], slope=0, seed=31)).assign(task="c")
+    t = task_agreement(pd.concat([base, same, other]), 999).set_index(["first", "second"])
+    assert len(t) == 3 and t.within["a / table", "b / table"] > 0.7 and t.p_holm["a / table", "b / table"] < 0.01
+    assert t.languages["a / table", "c / table"] == 6 and t.cells["a / table", "c / table"] == 30 and t.p_within["a / table", "c / table"] > 0.05
+    y, z = (matrix(p) for p in (base, same))
+    u, v = within(y), within(z)
+    assert np.isclose(t.within["a / table", "b / table"], u.stack().rank().corr(v.stack().rank()))
+    assert len(task_agreement(base)) == 0
+
+
+@pytest.mark.parametrize("sources, targets", [(["en", "es", "ko"], MINION), (MINION, ["en", "es", "ko"]), (["en", "es"], list(LANGUAGES)), (FIVE, ["fr", "it", "pl", "ru", "hi"])], ids=["3 × 8", "8 × 3", "2 × 17", "nothing shared"])
+def test_small_rectangles(sources, targets):
+    s = read_transfer(study(sources, targets))
+    e, h, v = explain(s, ("syntactic", "geographic"), permutations=199, draws=50), heldout(s, draws=50), variance_components(s)
+    assert e.within.notna().all() and "Undecided" in answers(e, h, v) and len(together(s, permutations=99)) in (0, 3)
+    assert e.cells.iloc[0] == sum(a != b for a in sources for b in targets)
+    assert len(h) or len(sources) == 2 # without a third source no fold leaves a matrix
+
+
+# ---- 65 sources, 105 targets
+
+def test_sixty_five_by_one_hundred_and_five():
+    codes = big_languages()
+    s = read_transfer(study(codes[:65], codes))
+    start, cpu = time.perf_counter(), time.process_time()
+    e = explain(s)
+    gains, parts, more = heldout(s), variance_components(s), together(s, permutations=999)
+    print(f"65 × 105: {len(s)} cells, {len(e)} distances, {time.perf_counter() - start:.0f} s, of these {time.process_time() - cpu:.0f} s of processor time") # shown with -s
+    r = e.set_index("distance").loc["syntactic"]
+    assert r.verdict == "source" and r.languages == 105 and r.cells == 65*105 - 65 and abs(r.slope + 20) < 2
+    assert gains.query("left == 'language' and baseline == 'ranking' and distance == 'syntactic'").low.item() > 0 and parts.share.sum() == pytest.approx(1) and len(more) == 3
+    assert "Helps to choose a source: syntactic" in answers(e, gains, parts)
+
+
+# ---- the chapter and the command on a user's CSV
+
+@pytest.fixture
+def mine(tmp_path):
+    "A user's CSV: eight languages, 56 cells, an effect of syntax."
+    s = study(MINION, slope=-40, noise=1)
+    s.loc[s.source != s.target, ["source", "target", "score"]].round(3).to_csv(tmp_path/"mine.csv", index=False)
+    return tmp_path/"mine.csv"
+
+
+def run(*args):
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err): status = main(["explain", *map(str, args)])
+    return status, out.getvalue(), err.getvalue()
+
+
+def test_command_explains_a_csv(mine, outputs, tmp_path):
+    status, out, err = run(mine, "--kinds", "syntactic,geographic", "--out", tmp_path/"table.csv")
+    assert status == 0 and not err and "Helps to choose a source: syntactic" in out and "**" not in out and "p_holm" in out and "Held-out prediction" in out
+    t = pd.read_csv(tmp_path/"table.csv")
+    assert list(t.distance) == ["syntactic", "geographic"] and t.verdict[0] == "source" and t.cells[0] == 56
+    assert not list((outputs/"tables").glob("regression*mine*"))
+
+
+def test_command_line_errors(mine, outputs, tmp_path):
+    for args, hint in [((tmp_path/"mime.csv",), "mine.csv"), ((mine, "--kinds", "sintactic"), "syntactic"), ((mine, "--mode", "imputed"), "mode: 'imputed'"), ((mine, "--permutations", "5"), "permutations"),
+                       ((mine, "--out", tmp_path/"no"/"x.csv"), "no folder"), ((write(tmp_path, csv(lines(), "src,target,score"), "b.csv"),), "no column 'source'")]:
+        status, out, err = run(*args)
+        assert status == 2 and hint in err and err.count("\n") == 1 and not out, args
+
+
+def test_command_lists_and_takes_committed_tables(outputs):
+    status, out, _ = run("--list")
+    assert status == 0 and "table transfer_minion" in out and "kind anderberg_syntax" in out
+    status, out, _ = run("minion", "--kinds", "syntactic", "--permutations", "199")
+    assert status == 0 and "events / minion / xlt-mini" in out
+    r = subprocess.run([Path(sys.executable).parent/"xlt-nb", "explain", "--help"], capture_output=True, text=True, check=True)
+    assert "source, target, score" in r.stdout and "--permutations" in r.stdout
+
+
+def execute(out, **parameters): papermill.execute_notebook(str(ROOT/"nbs"/"09_regression.ipynb"), str(out), parameters, kernel_name="python3", progress_bar=False)
+
+
+def test_chapter_on_a_csv(mine, outputs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = {p.name: p.stat().st_mtime_ns for p in (outputs/"tables").iterdir()}
+    execute(tmp_path/"out.ipynb", transfer="mine.csv", permutations=499, draws=100)
+    for name in ("regression", "regression_components", "regression_heldout", "regression_together"): assert len(pd.read_csv(outputs/"tables"/f"{name}_mine.csv")), name
+    assert (outputs/"figures"/"regression_forest_mine.png").is_file() and not (outputs/"figures"/"regression_forest.png").exists()
+    t = pd.read_csv(outputs/"tables"/"regression_mine.csv").query("family == 'declared'").set_index("distance")
+    assert t.verdict["syntactic"] == "source" and set(KINDS) == set(t.index)
+    assert {n: v for n, v in before.items()} == {p.name: p.stat().st_mtime_ns for p in (outputs/"tables").iterdir() if p.name in before}, "committed tables were changed"
+
+
+@pytest.mark.parametrize("parameters, hint", [({"transffer": "x.csv"}, "nearest: transfer"), ({"study": "smok"}, "nearest: smoke"), ({"mode": "kn"}, "knn"), ({"permutations": 3}, "permutations"), ({"kinds": "sintactic"}, "syntactic"), ({"transfer": "nowhere.csv"}, "nowhere.csv")])
+def test_chapter_checks_its_parameters(parameters, hint, outputs, tmp_path):
+    with pytest.raises(papermill.PapermillExecutionError, match="XltError") as e: execute(tmp_path/"out.ipynb", **parameters)
+    assert hint in str(e.value)
+
+
+def test_chapter_on_smoke_saves_nothing(outputs, tmp_path):
+    before = {p: p.stat().st_mtime_ns for p in outputs.rglob("*")}
+    execute(tmp_path/"out.ipynb", study="smoke")
+    assert before == {p: p.stat().st_mtime_ns for p in outputs.rglob("*")}
