@@ -6,7 +6,7 @@
 __all__ = ['EXPLAINED', 'STAGES', 'distances_command', 'transfer_command', 'explain_command', 'chapters', 'stages',
            'run_chapters', 'study_command', 'parser', 'main']
 
-# %% ../nbs/14_cli.ipynb #2bed7048
+# %% ../nbs/14_cli.ipynb #5f8944e4
 import argparse, os, sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +15,7 @@ import xlt_nb
 from .core import XltError, check_choice, outputs_dir, tables_dir
 from .languages import LANGUAGES
 
-# %% ../nbs/14_cli.ipynb #e0f88d20
+# %% ../nbs/14_cli.ipynb #0415fed5
 def _list(text: str) -> list: return [x.strip() for x in text.split(",") if x.strip()]
 
 def distances_command(args):
@@ -29,10 +29,10 @@ def distances_command(args):
     for k in kinds: check_choice("kinds", k, DISTANCES)
     distance_table(_list(args.languages), kinds, args.mode).to_csv(args.out or sys.stdout, index=False, float_format="%.4f")
 
-# %% ../nbs/14_cli.ipynb #f3d6266c
+# %% ../nbs/14_cli.ipynb #033996f8
 def transfer_command(args):
     "Run the source × target matrices of a study and print them; results go to the study's tables."
-    from xlt_nb.transfer import choose_matrices, load_study, run_matrix, shipped_studies, table_name, transfer_matrix
+    from xlt_nb.transfer import METRICS, choose_matrices, load_study, main_metric, run_matrix, shipped_studies, table_name, transfer_matrix
     if args.list:
         from xlt_nb.encoders import shipped_encoders
         for name in shipped_studies(): print(f"study {name:8} {load_study(name).description}")
@@ -42,11 +42,11 @@ def transfer_command(args):
     study = load_study(args.study)
     for m in choose_matrices(study, args.corpus, args.encoder):
         results, _ = run_matrix(study, m, args.root or None, args.jobs)
-        print(f"{m['task']} on {m['corpus']}, {m['encoder']}: micro-F1 in points, rows = source, columns = target, mean of {results.seed.nunique()} seed(s)")
+        print(f"{m['task']} on {m['corpus']}, {m['encoder']}: {METRICS[main_metric(results)]} in points, rows = source, columns = target, mean of {results.seed.nunique()} seed(s)")
         print(transfer_matrix(results).round(1).to_string())
         print(f"written to {tables_dir()/table_name(m['corpus'], m['task'])}.csv")
 
-# %% ../nbs/14_cli.ipynb #7081d7e6
+# %% ../nbs/14_cli.ipynb #488e2cee
 EXPLAINED = "cells pearson spearman within within_low within_high slope p_pooled p_within p_holm p_bh p_family share_within verdict".split()
 
 def explain_command(args):
@@ -69,7 +69,7 @@ def explain_command(args):
     with atomic_path(Path(args.out).expanduser()) as p: table.to_csv(p, index=False, float_format="%.5g")
     print(f"\nwritten to {args.out}")
 
-# %% ../nbs/14_cli.ipynb #505a6dc2
+# %% ../nbs/14_cli.ipynb #22df7065
 STAGES = (("07_transfer",), ("09_regression", "10_metric"), ("13_results",)) # each reads tables of those before it; all other chapters need none, and come first
 
 def chapters(folder) -> list: # notebook paths in reading order
@@ -82,7 +82,7 @@ def stages(paths) -> list: # lists of paths; what is in one list may run side by
     parts = [[p for p in paths if p.stem not in late]] + [[p for p in paths if p.stem in stage] for stage in STAGES]
     return [p for p in parts if p]
 
-# %% ../nbs/14_cli.ipynb #bc4c20ca
+# %% ../nbs/14_cli.ipynb #eb30ad10
 def _execute(path, out, parameters) -> float: # seconds; in a process of its own
     import papermill, time
     started = time.perf_counter()
@@ -115,7 +115,7 @@ def run_chapters(paths, parameters: dict, out, jobs: int = 0):
                 for f in concurrent.futures.as_completed(running): print(f"{running[f].name:28} {f.result():6.1f} s", flush=True)
             except BaseException: pool.shutdown(wait=False, cancel_futures=True); raise
 
-# %% ../nbs/14_cli.ipynb #45fe0e02
+# %% ../nbs/14_cli.ipynb #1fd3f64e
 def study_command(args):
     "Run every chapter of the compendium, headless and in order, on a study; executed notebooks go to outputs/notebooks."
     from xlt_nb.transfer import load_study, shipped_studies
@@ -129,7 +129,7 @@ def study_command(args):
     run_chapters(chapters(folder), {"study": args.name}, out)
     print(f"executed notebooks in {out}, tables in {tables_dir()}")
 
-# %% ../nbs/14_cli.ipynb #bc657745
+# %% ../nbs/14_cli.ipynb #4f5f00e0
 def parser() -> argparse.ArgumentParser:
     "All commands and their options."
     p = argparse.ArgumentParser("xlt-nb", description="Zero-shot cross-lingual transfer for information extraction.")

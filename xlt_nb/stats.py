@@ -9,7 +9,7 @@ __all__ = ['TEST_SET', 'TAILS', 'EFFECTS', 'ERRORS', 'EXACT', 'METHODS', 'STATIS
            'mrqap', 'qap', 'mixed_model', 'bootstrap_languages', 'adjust', 'noise_ceiling', 'simulate', 'rejections',
            'calibrate', 'rejection_rates', 'verdicts', 'honest_power', 'detectable', 'power']
 
-# %% ../nbs/08_significance.ipynb #5aef1b2c
+# %% ../nbs/08_significance.ipynb #50627d7e
 import functools, itertools, math, time, warnings, zlib
 
 import numpy as np
@@ -23,7 +23,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from .core import XltError, atomic_path, check_choice, micro_f1, nearest, runs_dir, save_figure, tables_dir
 
-# %% ../nbs/08_significance.ipynb #20f92773
+# %% ../nbs/08_significance.ipynb #a56dde86
 TEST_SET = ("task", "corpus", "target") # columns that together name a test set; those present are used
 
 def _sentence_weights(n_sentences: int, n: int, seed: list) -> np.ndarray:
@@ -32,7 +32,7 @@ def _sentence_weights(n_sentences: int, n: int, seed: list) -> np.ndarray:
     draws = rng.multinomial(n_sentences, np.full(n_sentences, 1/n_sentences), size=n)
     return np.vstack([np.ones((1, n_sentences)), draws])
 
-# %% ../nbs/08_significance.ipynb #9b6e8448
+# %% ../nbs/08_significance.ipynb #419571ae
 def _count_cube(
     counts: pd.DataFrame, # counts of one test set
     name: str, # of the test set, for messages
@@ -51,7 +51,7 @@ def _count_cube(
         raise XltError(f"counts: run {runs[r]!r} has {gold[s, r]:g} gold items in sentence {sentences[s]!r} of {name}, another run {gold[s].max():g}; were they scored on the same data?")
     return runs, sentences, cube
 
-# %% ../nbs/08_significance.ipynb #20ff1670
+# %% ../nbs/08_significance.ipynb #81b3347d
 def _with_columns(
     counts: pd.DataFrame, # columns run_id, target, sentence, tp, fp, fn
     by: list, # columns wanted
@@ -69,7 +69,7 @@ def _with_columns(
     if not len(counts): raise XltError("counts: empty table")
     return counts
 
-# %% ../nbs/08_significance.ipynb #b4dad2f8
+# %% ../nbs/08_significance.ipynb #2539a0ee
 def sentence_draws(
     counts: pd.DataFrame, # columns run_id, target, sentence, tp, fp, fn, and more to group by
     by=("run_id", "target"), # columns whose values name a cell; runs and targets of a cell are averaged
@@ -96,7 +96,7 @@ def sentence_draws(
         units.append(f1.join(cells.rename_axis(None)).assign(run_id=runs))
     return pd.concat(units).groupby(by, observed=True)[list(range(n + 1))].mean().T
 
-# %% ../nbs/08_significance.ipynb #939295f5
+# %% ../nbs/08_significance.ipynb #b37ca375
 def bootstrap_f1(
     counts: pd.DataFrame, # columns run_id, target, sentence, tp, fp, fn, and more to group by
     by=("run_id", "target"), # columns whose values name a cell; runs (seeds) and targets of a cell are averaged
@@ -114,7 +114,7 @@ def bootstrap_f1(
     table["runs"] = _with_columns(counts, list(by), results).groupby(list(by), observed=True).run_id.nunique()
     return table.rename_axis(list(by)).reset_index()
 
-# %% ../nbs/08_significance.ipynb #2bee7abd
+# %% ../nbs/08_significance.ipynb #b70ffbc1
 def permutation_f1(
     a: pd.DataFrame, # counts of one method: run_id, target, sentence, tp, fp, fn
     b: pd.DataFrame, # counts of the other, on the same sentences, with as many runs for each target
@@ -137,7 +137,7 @@ def permutation_f1(
     d = np.mean(differences, axis=0)
     return pd.Series({"difference": d[0], "p": _share_extreme(d), "sentences": sentences, "permutations": n})
 
-# %% ../nbs/08_significance.ipynb #e15e4419
+# %% ../nbs/08_significance.ipynb #1d4e7527
 TAILS = {"two-sided": np.abs, "less": np.negative, "greater": np.positive}
 
 def _share_extreme(
@@ -148,7 +148,7 @@ def _share_extreme(
     s = TAILS[check_choice("alternative", alternative, TAILS)](statistic)
     return np.nan if np.isnan(s[0]) else float(np.mean(~(s < s[0] - 1e-9*max(1, abs(s[0])))))
 
-# %% ../nbs/08_significance.ipynb #afea242e
+# %% ../nbs/08_significance.ipynb #50d2d1c1
 def paired_permutation(
     a: pd.Series, # scores of one method, one a unit (target, fold)
     b: pd.Series, # scores of the other, same index
@@ -164,7 +164,7 @@ def paired_permutation(
     else: signs = np.vstack([np.ones(len(d)), np.random.default_rng(seed).choice([-1, 1], (n, len(d)))])
     return pd.Series({"difference": d.mean(), "p": _share_extreme(signs @ d / len(d), alternative), "units": len(d), "permutations": len(signs) - (not exact), "exact": exact})
 
-# %% ../nbs/08_significance.ipynb #6abf713c
+# %% ../nbs/08_significance.ipynb #45693bb5
 def _labels_of(transfer: pd.DataFrame) -> list:
     "Languages with at least one off-diagonal cell; an `XltError` for what is not a labelled table."
     for axis, name in ((transfer.index, "rows"), (transfer.columns, "columns")):
@@ -192,7 +192,7 @@ def align(
         arrays.append(square)
     return labels, arrays[0], dict(zip(distances, arrays[1:]))
 
-# %% ../nbs/08_significance.ipynb #eaf5f71f
+# %% ../nbs/08_significance.ipynb #0b623ce6
 def cells(
     transfer: pd.DataFrame, # rows = source, columns = target, NaN = missing
     distances: dict | pd.DataFrame = {}, # name -> labelled table
@@ -204,7 +204,7 @@ def cells(
     pair = ["~".join(sorted(map(str, p))) for p in zip(names[i], names[j])]
     return pd.DataFrame({"source": names[i], "target": names[j], "pair": pair, "value": y[i, j]} | {k: x[i, j] for k, x in xs.items()})
 
-# %% ../nbs/08_significance.ipynb #7a5f6a6b
+# %% ../nbs/08_significance.ipynb #bae01118
 EFFECTS = ("source", "target") # fixed effects that can be taken out
 
 @functools.lru_cache(maxsize=32)
@@ -215,7 +215,7 @@ def _effects_basis(i: bytes, j: bytes, effects: tuple) -> np.ndarray:
     u, s, _ = np.linalg.svd(design, full_matrices=False)
     return u[:, s > s[0]*1e-9]
 
-# %% ../nbs/08_significance.ipynb #bb39894a
+# %% ../nbs/08_significance.ipynb #2df58b7a
 def _basis(
     i: np.ndarray, # source of each cell
     j: np.ndarray, # target of each cell
@@ -238,7 +238,7 @@ def _corr(a, b) -> float:
     norm = np.sqrt((a @ a) * (b @ b))
     return float(a @ b / norm) if norm > 1e-12 else np.nan
 
-# %% ../nbs/08_significance.ipynb #81edc536
+# %% ../nbs/08_significance.ipynb #0229e09a
 def within(
     table: pd.DataFrame, # rows = source, columns = target
     effects=EFFECTS, # taken out
@@ -250,7 +250,7 @@ def within(
     y[i, j] -= q @ (q.T @ y[i, j])
     return pd.DataFrame(y, labels, labels)
 
-# %% ../nbs/08_significance.ipynb #4aa43f1f
+# %% ../nbs/08_significance.ipynb #a89d895e
 def correlate_targets(
     transfer: pd.DataFrame, # rows = source, columns = target
     distance: pd.DataFrame, # same labels
@@ -263,7 +263,7 @@ def correlate_targets(
         r[target] = _corr(*map(rankdata, (a, b)) if ranks else (a, b)) if len(a) > 2 else np.nan
     return pd.Series(r, dtype=float)
 
-# %% ../nbs/08_significance.ipynb #7422750d
+# %% ../nbs/08_significance.ipynb #c458c05c
 def correlate(
     transfer: pd.DataFrame, # rows = source, columns = target
     distances: dict | pd.DataFrame, # name -> labelled table
@@ -280,7 +280,7 @@ def correlate(
                       "within": _corr(y - q @ (q.T @ y), v - q @ (q.T @ v)) if np.linalg.norm(v - q @ (q.T @ v)) > 1e-9*np.linalg.norm(v) else np.nan}
     return pd.DataFrame(rows).T.astype({"cells": int})
 
-# %% ../nbs/08_significance.ipynb #b3443ab8
+# %% ../nbs/08_significance.ipynb #df61077b
 def _sums(u: np.ndarray, group: np.ndarray) -> np.ndarray:
     "Sums of the rows of u inside each group."
     codes, found = pd.factorize(group)
@@ -298,7 +298,7 @@ def dyadic_meat(
     by_pair = _sums(u, np.minimum(i, j)*(max(i.max(), j.max()) + 1) + np.maximum(i, j))
     return by_language.T @ by_language - by_pair.T @ by_pair
 
-# %% ../nbs/08_significance.ipynb #5b533d10
+# %% ../nbs/08_significance.ipynb #4919076e
 def _cluster_meat(u, group, k):
     "Cluster-robust sum with the usual small-sample factor, k parameters."
     s = _sums(u, group)
@@ -316,7 +316,7 @@ def _two_way(x, e, i, j, k, **_):
     return _sandwich(x, sum(w*_cluster_meat(u, g, k) for w, g in ((1, i), (1, j), (-1, np.arange(len(u)))))), min(len(set(i)), len(set(j))) - 1
 def _dyadic(x, e, i, j, **_): return _sandwich(x, dyadic_meat(x*e[:, None], i, j)), len({*i, *j}) - 1
 
-# %% ../nbs/08_significance.ipynb #234bf252
+# %% ../nbs/08_significance.ipynb #581a182b
 def _demean(
     v: np.ndarray, # (..., k, n, n) matrices
     mask: np.ndarray, # (..., n, n) observed cells, broadcast against v without its k
@@ -338,7 +338,7 @@ def _demean(
     else: fit = v.sum((-1, -2), keepdims=True) / np.maximum(m.sum((-1, -2)), 1)[..., None, None, None]
     return (v - fit) * m[..., None, :, :]
 
-# %% ../nbs/08_significance.ipynb #49fc61b4
+# %% ../nbs/08_significance.ipynb #1f642291
 def _jackknife(y, xs, effects, **_):
     "Covariance of the slopes from leaving out each language."
     t, n = np.stack([y, *xs]), len(y)
@@ -354,7 +354,7 @@ def _jackknife(y, xs, effects, **_):
 
 ERRORS = {"naive": _naive, "source": _by_source, "two-way": _two_way, "dyadic": _dyadic, "jackknife": _jackknife} # keyword arguments x, e, i, j, k, y, xs, effects -> (covariance of the slopes, degrees of freedom)
 
-# %% ../nbs/08_significance.ipynb #ad599f86
+# %% ../nbs/08_significance.ipynb #f16c4e0d
 def _ols(
     y: np.ndarray, # (n, n), NaN where missing
     xs: list, # predictors, (n, n) each
@@ -376,7 +376,7 @@ def _ols(
     se = np.sqrt(np.where(np.diag(cov) > 0, np.diag(cov), np.nan))
     return {"slope": slope, "se": se, "t": slope/se, "df": df, "p": 2*special.stdtr(df, -np.abs(slope/se)), "cells": len(i)}
 
-# %% ../nbs/08_significance.ipynb #8c4e373d
+# %% ../nbs/08_significance.ipynb #64128e92
 def regress(
     transfer: pd.DataFrame, # rows = source, columns = target, NaN = missing
     distances: dict | pd.DataFrame, # name -> labelled table: distances and covariates
@@ -390,7 +390,7 @@ def regress(
     half = table.se * special.stdtrit(table.df, (1 + level)/2)
     return table.assign(low=table.slope - half, high=table.slope + half)
 
-# %% ../nbs/08_significance.ipynb #9f94ab39
+# %% ../nbs/08_significance.ipynb #9a237a13
 EXACT = math.factorial(8) # enumerate up to this many permutations
 
 @functools.lru_cache(maxsize=8)
@@ -420,7 +420,7 @@ def label_permutations(
         perms[1:, m] = rng.permuted(perms[1:, m], axis=1)
     return perms, False
 
-# %% ../nbs/08_significance.ipynb #57da9efa
+# %% ../nbs/08_significance.ipynb #3068139e
 def _permuted(table: np.ndarray, perms: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
     "Cells (i, j) of a square table under permutations of its labels: (cells, permutations)."
     n = len(table)
@@ -438,7 +438,7 @@ def _t_of_r(r: np.ndarray, df: float) -> np.ndarray:
     "t of a partial correlation."
     return r * np.sqrt(df / np.maximum(1 - r*r, 1e-300))
 
-# %% ../nbs/08_significance.ipynb #a32f8eab
+# %% ../nbs/08_significance.ipynb #20516fc2
 def _dsp_t(
     y: np.ndarray, # transfer, square
     x: np.ndarray, # the predictor, no missing cells off the diagonal
@@ -464,7 +464,7 @@ def _dsp_t(
         parts = [rest @ v / (norm if fixed else length(v)) for v in (_permuted(e, p, i, j) for p in _in_chunks(perms, len(i)))]
     return _t_of_r(np.concatenate(parts) / np.linalg.norm(rest), df)
 
-# %% ../nbs/08_significance.ipynb #8188294f
+# %% ../nbs/08_significance.ipynb #54d1efc5
 def _stack_t(
     y: np.ndarray, # (n, n), NaN where missing
     xs: np.ndarray, # (permutations, predictors, n, n), the predictor of interest last
@@ -487,7 +487,7 @@ def _move(table: np.ndarray, perms: np.ndarray) -> np.ndarray:
     "A square table under permutations of its labels: (permutations, n, n)."
     return table[perms[:, :, None], perms[:, None, :]]
 
-# %% ../nbs/08_significance.ipynb #dd64ea26
+# %% ../nbs/08_significance.ipynb #044431d1
 def _residual(y: np.ndarray, others: list, effects) -> np.ndarray:
     "Residual of a square table on effects and other tables over the cells where all are observed; NaN elsewhere."
     i, j = np.nonzero(np.isfinite(y) & np.isfinite([np.zeros_like(y), *others]).all(0))
@@ -515,7 +515,7 @@ def _dsp_holes_t(y, x, others, effects, perms):
     return np.concatenate([_stack_t(y, np.concatenate([np.broadcast_to(fixed, (len(p), *fixed.shape)), _move(e, p)[:, None]], 1), effects)
                            for p in _in_chunks(perms, e.size*(len(others) + 2), 2**20)])
 
-# %% ../nbs/08_significance.ipynb #23cce517
+# %% ../nbs/08_significance.ipynb #ac79ffab
 METHODS = {"dsp": "double semi-partialling", "fl": "Freedman-Lane"}
 
 def _permutation_t(y, x, others, effects, perms, method: str = "dsp") -> np.ndarray:
@@ -525,7 +525,7 @@ def _permutation_t(y, x, others, effects, perms, method: str = "dsp") -> np.ndar
     complete = all(np.isfinite(t[off]).all() for t in (x, *others))
     return (_dsp_t if complete else _dsp_holes_t)(y, x, others, effects, perms)
 
-# %% ../nbs/08_significance.ipynb #26e31e81
+# %% ../nbs/08_significance.ipynb #36307b91
 def _ranked(table: np.ndarray) -> np.ndarray:
     "Ranks of the observed cells."
     out, seen = np.full_like(table, np.nan), np.isfinite(table)
@@ -540,7 +540,7 @@ def _families(labels: list, families) -> list:
         if l not in families: raise XltError(f"families: no family for language {l!r}")
     return [families[l] for l in labels]
 
-# %% ../nbs/08_significance.ipynb #f65140bf
+# %% ../nbs/08_significance.ipynb #add8203f
 def mrqap(
     transfer: pd.DataFrame, # rows = source, columns = target, NaN = missing
     distances: dict | pd.DataFrame, # name -> labelled table: distances and covariates
@@ -564,7 +564,7 @@ def mrqap(
                       "cells": fit["cells"], "permutations": len(perms) - (not exact), "exact": exact}
     return pd.DataFrame(rows).T.astype({"slope": float, "r": float, "t": float, "p": float, "cells": int, "permutations": int, "exact": bool})
 
-# %% ../nbs/08_significance.ipynb #8de1638f
+# %% ../nbs/08_significance.ipynb #b1ea5a3c
 def qap(
     transfer: pd.DataFrame, # rows = source, columns = target, NaN = missing
     distance: pd.DataFrame, # same labels
@@ -574,7 +574,7 @@ def qap(
     "Permutation test of the correlation between transfer and one distance."
     return mrqap(transfer, {"distance": distance}, effects, **options).loc["distance"]
 
-# %% ../nbs/08_significance.ipynb #6fae7f1e
+# %% ../nbs/08_significance.ipynb #5dceb0cc
 def _levels(table: pd.DataFrame, factor) -> np.ndarray:
     "Codes of a grouping factor: a column, or several columns together."
     columns = [factor] if isinstance(factor, str) else list(factor)
@@ -601,7 +601,7 @@ def _reml(
     criterion = 2*np.log(np.diag(root)).sum() - np.linalg.slogdet(inverse)[1] + (n - len(slope))*np.log(variance)
     return criterion, slope, inverse*variance, variance
 
-# %% ../nbs/08_significance.ipynb #44c7c864
+# %% ../nbs/08_significance.ipynb #89fd0a94
 def _indicator(codes: np.ndarray) -> np.ndarray: return np.eye(codes.max() + 1)[codes]
 
 def _fit_mixed(y, x, codes) -> tuple: # (slopes, covariance, standard deviations of the factors and of the residual)
@@ -636,7 +636,7 @@ def mixed_model(
     names = [f if isinstance(f, str) else "*".join(f) for f in random] + ["residual"]
     return fixed, pd.DataFrame({"sd": sd, "share": sd**2/(sd**2).sum()}, index=names)
 
-# %% ../nbs/08_significance.ipynb #cd214b54
+# %% ../nbs/08_significance.ipynb #7a42261d
 def _mean_cells(y, x, mask): return np.where(mask, y, 0).sum((1, 2)) / np.maximum(mask.sum((1, 2)), 1)
 def _stack_corr(y, x, mask, effects=()):
     v = _demean(np.stack([y, x], 1), mask, effects)
@@ -646,7 +646,7 @@ def _stack_within(y, x, mask): return _stack_corr(y, x, mask, EFFECTS)
 
 STATISTICS = {"mean": _mean_cells, "pearson": _stack_corr, "within": _stack_within} # (y, x, mask), stacks of (n, n) -> one number each
 
-# %% ../nbs/08_significance.ipynb #4c20dce1
+# %% ../nbs/08_significance.ipynb #474e2c8c
 def bootstrap_languages(
     transfer: pd.DataFrame, # rows = source, columns = target, NaN = missing
     distance: pd.DataFrame | None = None, # same labels; not needed for the mean
@@ -675,7 +675,7 @@ def _language_interval(y, x, f, n, seed, levels) -> list: # (value, low, high) f
     value, *drawn = np.concatenate(parts)
     return [(value, *np.nanquantile(drawn, [(1 - l)/2, (1 + l)/2])) for l in levels]
 
-# %% ../nbs/08_significance.ipynb #21583d84
+# %% ../nbs/08_significance.ipynb #c2fe4950
 ADJUSTMENTS = {"holm": "holm", "bh": "fdr_bh"} # name -> statsmodels' name
 
 def adjust(
@@ -688,7 +688,7 @@ def adjust(
     if seen.any(): out[seen] = multipletests(p[seen], method=ADJUSTMENTS[check_choice("method", method, ADJUSTMENTS)])[1]
     return out
 
-# %% ../nbs/08_significance.ipynb #afdba7d0
+# %% ../nbs/08_significance.ipynb #495de085
 def noise_ceiling(
     table: pd.DataFrame, # columns source, target, seed, value; cells without all seeds are left out
 ) -> pd.DataFrame: # rows pooled, within: reliability, ceiling (largest expected correlation), seed_sd (of one run), cells, seeds
@@ -707,7 +707,7 @@ def noise_ceiling(
         rows[scope] = {"reliability": reliability, "ceiling": np.sqrt(reliability), "seed_sd": np.sqrt(inside), "cells": len(v), "seeds": k}
     return pd.DataFrame(rows).T.astype({"cells": int, "seeds": int})
 
-# %% ../nbs/08_significance.ipynb #9cfeb8c1
+# %% ../nbs/08_significance.ipynb #a2d7b251
 BRANCHES = {"Germanic": "en de nl sv", "Romance": "es pt it fr", "Slavic": "pl ru uk", "Indo-Iranian": "hi fa", "Semitic": "ar", "Turkic": "tr", "Koreanic": "ko", "Japonic": "ja"}
 LANGUAGE_SETS = {8: ["Indo-European"]*5 + ["Turkic", "Koreanic", "Japonic"],
                  12: ["Germanic"]*4 + ["Romance"]*4 + ["Slavic"]*2 + ["Turkic", "Japonic"],
@@ -718,7 +718,7 @@ SCENARIOS = { # standard deviations of the effects, that of a single cell's nois
     "… and reciprocal pairs": dict(source=1, target=2, pair=1),
     "… and families": dict(source=1, target=2, pair=1, family=1, clan=0.5)} # clan: share of the language effects that belongs to the family
 
-# %% ../nbs/08_significance.ipynb #682d7b36
+# %% ../nbs/08_significance.ipynb #cd25549e
 def _by_family(rng, codes: np.ndarray, share: float, size: tuple) -> np.ndarray:
     "Standard normal effects of languages, a share of whose variance belongs to their family."
     return np.sqrt(share)*rng.normal(size=(codes.max() + 1, *size))[codes] + np.sqrt(1 - share)*rng.normal(size=(len(codes), *size))
@@ -742,7 +742,7 @@ def simulate(
     noise = np.sqrt(1 + sd["pair"]**2 + sd["family"]**2)
     return y + r/np.sqrt(1 - r*r)*noise*x/np.nanstd(_residual(x, [], EFFECTS)), x
 
-# %% ../nbs/08_significance.ipynb #6261aea8
+# %% ../nbs/08_significance.ipynb #3ffa0eeb
 def _ols_p(y, x, effects=(), errors="naive"): return _ols(y, [x], effects, errors)["p"][0]
 def _qap_p(y, x, families, seed, effects, n=999):
     perms, _ = label_permutations(families, n, seed)
@@ -770,7 +770,7 @@ def _statsmodels_p(y, x):
     with warnings.catch_warnings(action="ignore"): # it often reports that it has not converged
         return formula.mixedlm("value ~ x", table, groups=np.ones(len(table)), re_formula="0", vc_formula=vc).fit().pvalues["x"]
 
-# %% ../nbs/08_significance.ipynb #0bc5b3b6
+# %% ../nbs/08_significance.ipynb #25ee8b54
 TESTS = { # name -> (scope, draws at most, function of (y, x, families, seed))
     "Pearson, least squares": ("pooled", 2000, lambda y, x, f, s: _ols_p(y, x)),
     "Spearman": ("pooled", 2000, lambda y, x, f, s: _ols_p(_ranked(y), _ranked(x))),
@@ -793,7 +793,7 @@ TESTS = { # name -> (scope, draws at most, function of (y, x, families, seed))
     "MRQAP": ("within", 2000, lambda y, x, f, s: _qap_p(y, x, [0]*len(y), s, EFFECTS)),
     "MRQAP inside families": ("within", 2000, lambda y, x, f, s: _qap_p(y, x, f, s, EFFECTS))}
 
-# %% ../nbs/08_significance.ipynb #911851ba
+# %% ../nbs/08_significance.ipynb #cb102ea1
 BLOCK = 100 # draws in a block
 
 def _p_values(families, scenario, r, tests, seeds) -> pd.DataFrame:
@@ -820,7 +820,7 @@ def rejections(
     return pd.DataFrame({"languages": languages, "scenario": scenario, "r": r, "test": p.columns, "draws": len(p), "reject_05": (p <= 0.05).sum().to_numpy(),
                          "reject_01": (p <= 0.01).sum().to_numpy(), "undefined": p.isna().sum().to_numpy()})
 
-# %% ../nbs/08_significance.ipynb #aa421083
+# %% ../nbs/08_significance.ipynb #93523608
 def calibrate(
     name: str, # table to write: `outputs/tables/<name>.csv`
     languages=tuple(LANGUAGE_SETS), # numbers of languages
@@ -844,7 +844,7 @@ def calibrate(
     with atomic_path(tables_dir()/f"{name}.csv") as p: table.to_csv(p, index=False)
     return table
 
-# %% ../nbs/08_significance.ipynb #a1168ab6
+# %% ../nbs/08_significance.ipynb #33f51835
 def rejection_rates(
     table: pd.DataFrame, # of `calibrate`
     level: float = 0.05, # 0.05 or 0.01
@@ -867,7 +867,7 @@ def verdicts(
                       "verdict": "liberal" if part.liberal.any() else "conservative" if worst.rate < level/2 else "keeps"}
     return pd.DataFrame(rows).T.reindex([t for t in TESTS if t in rows]).infer_objects()
 
-# %% ../nbs/08_significance.ipynb #c8bf8d56
+# %% ../nbs/08_significance.ipynb #da9cba2b
 def honest_power(
     power: pd.DataFrame, # of `calibrate` with true effects
     calibration: pd.DataFrame, # of `calibrate` under null hypotheses
@@ -890,7 +890,7 @@ def detectable(
         found[key] = np.interp(share, rate, r) if rate[-1] >= share else np.nan
     return pd.Series(found).unstack([1, 2])
 
-# %% ../nbs/08_significance.ipynb #e0a459fe
+# %% ../nbs/08_significance.ipynb #ed798d82
 def power(
     families: list, # the family of every language one has
     r: float, # correlation within source and target effects that one would like to find
