@@ -38,6 +38,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'xlt_nb.core.save_figure': ('core.html#save_figure', 'xlt_nb/core.py'),
                              'xlt_nb.core.save_run': ('core.html#save_run', 'xlt_nb/core.py'),
                              'xlt_nb.core.set_seed': ('core.html#set_seed', 'xlt_nb/core.py'),
+                             'xlt_nb.core.show_figure': ('core.html#show_figure', 'xlt_nb/core.py'),
                              'xlt_nb.core.tables_dir': ('core.html#tables_dir', 'xlt_nb/core.py'),
                              'xlt_nb.core.write_table': ('core.html#write_table', 'xlt_nb/core.py'),
                              'xlt_nb.core.write_text': ('core.html#write_text', 'xlt_nb/core.py')},

@@ -6,9 +6,10 @@
 __all__ = ['SETTINGS', 'PROTOCOL', 'RESULT_COLUMNS', 'COUNT_COLUMNS', 'CELL', 'XltError', 'nearest', 'check_choice',
            'check_parameters', 'data_dir', 'outputs_dir', 'cache_dir', 'external_dir', 'atomic_path',
            'remove_leftovers', 'write_text', 'RunConfig', 'run_id', 'file_checksum', 'Run', 'runs_dir', 'save_run',
-           'load_run', 'tables_dir', 'figures_dir', 'read_table', 'write_table', 'micro_f1', 'save_figure', 'set_seed']
+           'load_run', 'tables_dir', 'figures_dir', 'read_table', 'write_table', 'micro_f1', 'save_figure',
+           'show_figure', 'set_seed']
 
-# %% ../nbs/00_core.ipynb #7e57cddf
+# %% ../nbs/00_core.ipynb #926acb03
 import dataclasses, difflib, hashlib, json, os, random, shutil, tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,11 +20,11 @@ import pandas as pd
 
 import xlt_nb
 
-# %% ../nbs/00_core.ipynb #a63c2022
+# %% ../nbs/00_core.ipynb #0b623d68
 class XltError(ValueError):
     "Bad input: the message names the file, line, language or parameter at fault and the nearest valid choice."
 
-# %% ../nbs/00_core.ipynb #ac5c6bd2
+# %% ../nbs/00_core.ipynb #dab0e543
 def nearest(
     value, # what was given
     choices, # the valid values
@@ -34,7 +35,7 @@ def nearest(
     by_text = {str(c).lower(): c for c in choices}
     return [by_text[m] for m in difflib.get_close_matches(str(value).lower(), by_text, n=n, cutoff=cutoff)]
 
-# %% ../nbs/00_core.ipynb #d1633ec6
+# %% ../nbs/00_core.ipynb #bbdff423
 def check_choice(
     name: str, # parameter name, for the message
     value, # what was given
@@ -47,7 +48,7 @@ def check_choice(
     hint = f"nearest: {', '.join(map(str, near))}" if near else f"valid: {', '.join(map(str, choices[:20]))}{' …' if len(choices) > 20 else ''}"
     raise XltError(f"{name}: {value!r} is not valid ({hint})")
 
-# %% ../nbs/00_core.ipynb #9862f6fd
+# %% ../nbs/00_core.ipynb #db55dc3b
 def check_parameters(
     found, # names that exist now and did not before the parameters cell
     declared, # names of the parameters cell
@@ -56,7 +57,7 @@ def check_parameters(
     for name in sorted(found):
         if not name.startswith("_"): check_choice("parameter", name, list(declared))
 
-# %% ../nbs/00_core.ipynb #2b906e24
+# %% ../nbs/00_core.ipynb #0f5b8eac
 def _checkout() -> Path | None:
     "The root of a source checkout the package is imported from, or None in an installed package."
     root = Path(xlt_nb.__file__).resolve().parent.parent
@@ -72,7 +73,7 @@ def outputs_dir() -> Path:
     if os.environ.get("XLT_OUTPUTS"): return Path(os.environ["XLT_OUTPUTS"]).resolve()
     return (_checkout() or Path.cwd())/"outputs"
 
-# %% ../nbs/00_core.ipynb #c75bbb06
+# %% ../nbs/00_core.ipynb #b327a73b
 def cache_dir() -> Path:
     "A per-user folder for things that can be made again (`XLT_CACHE`, else `~/.cache/xlt-nb`)."
     d = Path(os.environ.get("XLT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home()/".cache")/"xlt-nb")
@@ -92,7 +93,7 @@ def external_dir(
     looked = ", ".join(str(p/corpus) for p in places) or "nowhere: XLT_DATA_DIR is not set"
     raise XltError(f"data set '{corpus}' not found (looked in {looked}). Put its files in a folder '{corpus}' and set XLT_DATA_DIR to the folder that holds it")
 
-# %% ../nbs/00_core.ipynb #9f4c8e7a
+# %% ../nbs/00_core.ipynb #769eaecf
 @contextmanager
 def atomic_path(path):
     "Yield a temporary path in the folder of `path`; rename it to `path` if the block succeeds, remove it if not."
@@ -114,7 +115,7 @@ def write_text(path, text: str):
     "Write a UTF-8 text file atomically."
     with atomic_path(path) as p: p.write_text(text, encoding="utf8")
 
-# %% ../nbs/00_core.ipynb #878f4980
+# %% ../nbs/00_core.ipynb #2ff71c28
 SETTINGS = {"ZSCL-S": "one labelled source", "ZSCL-M": "a set of labelled sources",
             "ZSCL-R": "labelled sources, unlabelled text of every language and the language graph"}
 PROTOCOL = 1  # raise it when the meaning of a configuration changes: old runs are then not reused
@@ -150,7 +151,7 @@ class RunConfig:
         for f in ("sources", "targets"): object.__setattr__(self, f, tuple(getattr(self, f)))
         _check_config(self)
 
-# %% ../nbs/00_core.ipynb #db4e20d8
+# %% ../nbs/00_core.ipynb #1a07e157
 def _check_config(c):
     check_choice("setting", c.setting, SETTINGS)
     check_choice("embeddings", c.embeddings, ["frozen", "trained"])
@@ -164,7 +165,7 @@ def _check_config(c):
     for name, low, high in (("lr_encoder", 0, 1), ("lr_head", 0, 1), ("weight_decay", 0, 1), ("warmup", 0, 1), ("dropout", 0, 0.999), ("clip", 1e-9, 1e9)):
         if not low <= getattr(c, name) <= high: raise XltError(f"{name}: {getattr(c, name)!r} is outside [{low:g}, {high:g}]")
 
-# %% ../nbs/00_core.ipynb #faeec6f5
+# %% ../nbs/00_core.ipynb #daa905c1
 def run_id(
     config: RunConfig,
     checksums: dict, # name -> checksum of every data file and of the encoder
@@ -178,7 +179,7 @@ def file_checksum(path) -> str:
     "SHA-256 of a file, 16 hexadecimal digits."
     with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()[:16]
 
-# %% ../nbs/00_core.ipynb #033b7042
+# %% ../nbs/00_core.ipynb #ab44eb4d
 RESULT_COLUMNS = "task corpus setting method encoder sources target seen seed cost metric value n_gold run_id".split()
 COUNT_COLUMNS = "run_id target sentence tp fp fn".split()
 
@@ -190,7 +191,7 @@ class Run:
     results: pd.DataFrame # columns `RESULT_COLUMNS`, one row a target and metric; F1 in points (0-100)
     counts: pd.DataFrame # columns `COUNT_COLUMNS`, one row a target and sentence, for the main metric
 
-# %% ../nbs/00_core.ipynb #8d8b3ba7
+# %% ../nbs/00_core.ipynb #c77c9946
 def runs_dir() -> Path: return outputs_dir()/"runs"
 
 def save_run(run: Run) -> Path:
@@ -203,7 +204,7 @@ def save_run(run: Run) -> Path:
         run.counts[COUNT_COLUMNS].to_parquet(p/"counts.parquet", index=False)
     return folder
 
-# %% ../nbs/00_core.ipynb #98d59119
+# %% ../nbs/00_core.ipynb #bce55043
 def load_run(
     id: str, # a `run_id`
 ) -> Run | None: # None if there is no such run
@@ -218,7 +219,7 @@ def load_run(
     except Exception as e: raise XltError(f"run folder {folder} is broken or foreign ({e}); remove it to run again") from e
     return Run(id, record, results, counts)
 
-# %% ../nbs/00_core.ipynb #b2990e2c
+# %% ../nbs/00_core.ipynb #b3a6b396
 def tables_dir() -> Path: return outputs_dir()/"tables"
 def figures_dir() -> Path: return outputs_dir()/"figures"
 
@@ -230,7 +231,7 @@ def read_table(name: str) -> tuple: # (results, counts); empty tables if the stu
     if list(results.columns) != RESULT_COLUMNS: raise XltError(f"{csv}: columns {list(results.columns)}, expected {RESULT_COLUMNS}")
     return results, pd.read_parquet(parquet) if parquet.exists() else pd.DataFrame(columns=COUNT_COLUMNS)
 
-# %% ../nbs/00_core.ipynb #e4bf80c4
+# %% ../nbs/00_core.ipynb #de9605d6
 CELL = ["task", "corpus", "setting", "method", "encoder", "sources", "seed", "cost"] # a table holds one run of each
 
 def write_table(
@@ -252,7 +253,7 @@ def write_table(
     with atomic_path(tables_dir()/f"{name}.csv") as p: results.to_csv(p, index=False, float_format="%.4f")
     return results
 
-# %% ../nbs/00_core.ipynb #a763bef1
+# %% ../nbs/00_core.ipynb #8f200e68
 def micro_f1(
     tp, # true positives: a number or an array
     fp, # false positives
@@ -262,7 +263,7 @@ def micro_f1(
     total = np.asarray(2*tp + fp + fn, dtype=float)
     return 100*np.divide(2*tp, total, out=np.zeros(total.shape), where=total > 0)
 
-# %% ../nbs/00_core.ipynb #555111eb
+# %% ../nbs/00_core.ipynb #dbb3b2cf
 def save_figure(fig, name: str):
     "Save a matplotlib figure as PNG and SVG under `outputs/figures`, without dates, so that it changes only when its content does."
     import matplotlib
@@ -270,6 +271,18 @@ def save_figure(fig, name: str):
         for ext, meta in (("png", {"Software": None}), ("svg", {"Date": None})):
             with atomic_path(figures_dir()/f"{name}.{ext}") as p: fig.savefig(p, bbox_inches="tight", dpi=150, metadata=meta)
 
+# %% ../nbs/00_core.ipynb #711924fc
+def show_figure(fig, dpi: int = 62, colours: int = 64):
+    "Display a figure reduced to so many colours, and close it."
+    import io, matplotlib.pyplot as plt
+    from IPython.display import Image as Picture, display
+    from PIL import Image
+    fine, small = io.BytesIO(), io.BytesIO()
+    fig.savefig(fine, format="png", dpi=dpi, bbox_inches="tight"); plt.close(fig)
+    Image.open(fine).convert("RGB").quantize(colours, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    display(Picture(small.getvalue()))
+
+# %% ../nbs/00_core.ipynb #6b06ec2a
 def set_seed(seed: int):
     "Seed python, numpy and (if it is loaded) torch."
     import sys

@@ -10,7 +10,7 @@ __all__ = ['PARALLEL', 'SPECIAL', 'NO_SPACE', 'KINDS', 'CORPORA', 'TASK_TEXT', '
            'read_pud', 'assert_unseen', 'subword_weights', 'encode_sentences', 'retrieval', 'retrieval_report',
            'make_model', 'pretrain', 'model_card', 'save_encoder', 'encoder_card', 'build_encoder']
 
-# %% ../nbs/04b_pretraining.ipynb #94408670
+# %% ../nbs/04b_pretraining.ipynb #eb8bca93
 import dataclasses, itertools, json, math, time
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ from .corpora import read_lines
 from .encoders import has_bf16
 from .languages import LANGUAGES
 
-# %% ../nbs/04b_pretraining.ipynb #912c0167
+# %% ../nbs/04b_pretraining.ipynb #3d309f13
 PARALLEL = ("ntrex", "flores") # line-parallel in all languages
 
 def _file(folder, stem, ext): # None if there is none
@@ -50,7 +50,7 @@ def _numbered(folder, files) -> dict: # language -> [(line number, text)]
     if len({len(x) for x in lines.values()}) > 1: raise XltError(f"{folder}: files of different length, expected the same lines in every language: {({k: len(x) for k, x in lines.items()})}")
     return {lang: list(enumerate(x)) for lang, x in lines.items()}
 
-# %% ../nbs/04b_pretraining.ipynb #bdb3a93a
+# %% ../nbs/04b_pretraining.ipynb #68932c4a
 def read_parallel(
     root=None, # folder that holds `ntrex/`, `flores/`, `bible_nt/`
     corpora=PARALLEL, # which of them
@@ -65,7 +65,7 @@ def read_parallel(
         for lang, r in rows.items(): out.setdefault(lang, {}).update({f"{name}:{id}": text.strip() for id, text in r if text.strip()})
     return {lang: out[lang] for lang in languages if lang in out}
 
-# %% ../nbs/04b_pretraining.ipynb #c89bfb5d
+# %% ../nbs/04b_pretraining.ipynb #6c66f604
 def _text_rows(root, languages) -> dict: # language -> [(source or "", sentence)]
     folder = external_dir("text", root)
     return {lang: [tuple(t.rpartition("\t")[::2]) for _, t in read_lines(p)] for lang in languages if (p := _file(folder, lang, "tsv"))}
@@ -80,7 +80,7 @@ def describe_text(root=None, languages=LANGUAGES) -> dict: # "languages": those 
     sources = pd.Series([source or "unnamed" for r in rows.values() for source, _ in r], dtype=str).value_counts()
     return {"languages": list(rows), "sources": {k: int(n) for k, n in sorted(sources.items())}}
 
-# %% ../nbs/04b_pretraining.ipynb #c4591086
+# %% ../nbs/04b_pretraining.ipynb #721687e6
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 NO_SPACE = r"\p{Han}\p{Hiragana}\p{Katakana}ー々"
 
@@ -96,7 +96,7 @@ def new_tokenizer() -> Tokenizer: # untrained
         pre_tokenizers.Split(Regex(r"\p{Han}+|\p{Hiragana}+|[\p{Katakana}ー]+|\p{N}+"), "isolated")])
     return t
 
-# %% ../nbs/04b_pretraining.ipynb #aff8b7cb
+# %% ../nbs/04b_pretraining.ipynb #b963480e
 def settle_vocabulary(
     pieces: list, # (subword, log probability) of a trained Unigram vocabulary, special tokens first
     step: float = 1e-4, # the trainer's distance between scores of rare characters
@@ -111,7 +111,7 @@ def settle_vocabulary(
     scores |= dict(zip(sorted(chars), sorted((scores[x] for x in chars), reverse=True)))
     return [*map(tuple, special), *sorted(((x, round(score, 6)) for x, score in scores.items()), key=lambda x: (-x[1], x[0]))]
 
-# %% ../nbs/04b_pretraining.ipynb #623024c8
+# %% ../nbs/04b_pretraining.ipynb #e4d819f1
 def wrap_tokenizer(t: Tokenizer) -> PreTrainedTokenizerFast:
     "A trained vocabulary as `transformers` uses it, with [CLS] and [SEP] around each text."
     ids = [(x, t.token_to_id(x)) for x in ("[CLS]", "[SEP]")]
@@ -129,7 +129,7 @@ def train_tokenizer(
     t.model = models.Unigram(settle_vocabulary(learned["vocab"]), unk_id=learned["unk_id"])
     return wrap_tokenizer(t)
 
-# %% ../nbs/04b_pretraining.ipynb #7bf4f6f8
+# %% ../nbs/04b_pretraining.ipynb #061361e4
 def subword_counts(
     tokenizer, # fast tokenizer
     parallel: dict, # language -> {sentence id: text}
@@ -143,7 +143,7 @@ def subword_counts(
             unique = set(subwords); rows.extend(unique); cols.extend([ids[id]]*len(unique))
     return sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, cols)), shape=(len(tokenizer), len(ids)))
 
-# %% ../nbs/04b_pretraining.ipynb #94af94f1
+# %% ../nbs/04b_pretraining.ipynb #2f4f3e8f
 def aligned_embeddings(
     counts: sparse.csr_matrix, # (vocabulary, sentence ids)
     width: int = 192,
@@ -159,7 +159,7 @@ def aligned_embeddings(
     norm = np.linalg.norm(u, axis=1, keepdims=True)
     return np.where(norm > 1e-8, u/np.maximum(norm, 1e-8), 0).astype(np.float32)
 
-# %% ../nbs/04b_pretraining.ipynb #10008992
+# %% ../nbs/04b_pretraining.ipynb #f1ecdedb
 def _subwords(tokenizer, texts, max_length) -> list: # of int32 arrays, cut to what fits beside [CLS] and [SEP]
     texts = list(texts)
     encoded = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
@@ -186,7 +186,7 @@ class Bitext:
         chosen = rng.choice(len(common), min(n, len(common)), replace=False)
         return tuple([self.subwords[x][common[i]] for i in chosen] for x in (a, b))
 
-# %% ../nbs/04b_pretraining.ipynb #d43c2bf0
+# %% ../nbs/04b_pretraining.ipynb #0e4496a1
 def info_nce(
     a, b, # (sentences, width) of length 1; row i of b translates row i of a
     temperature: float = 0.05,
@@ -195,7 +195,7 @@ def info_nce(
     score, gold = a @ b.T/temperature, torch.arange(len(a), device=a.device)
     return (nn.functional.cross_entropy(score, gold) + nn.functional.cross_entropy(score.T, gold))/2
 
-# %% ../nbs/04b_pretraining.ipynb #58f8448b
+# %% ../nbs/04b_pretraining.ipynb #75280ede
 def _bag(table, sentences): # (sentences, width), rows of length 1
     offsets = torch.from_numpy(np.cumsum([0] + [len(x) for x in sentences[:-1]]))
     return nn.functional.normalize(nn.functional.embedding_bag(torch.from_numpy(np.concatenate(sentences)).long(), table, offsets, mode="mean"), dim=-1)
@@ -203,7 +203,7 @@ def _bag(table, sentences): # (sentences, width), rows of length 1
 def _thinned(rng, sentences, leave_out): # sentences without a share of their subwords; never empty
     return [kept if len(kept := x[rng.random(len(x)) >= leave_out]) else x for x in sentences]
 
-# %% ../nbs/04b_pretraining.ipynb #79ce5095
+# %% ../nbs/04b_pretraining.ipynb #ff278114
 def refine_embeddings(
     vectors: np.ndarray, # (vocabulary, width), e.g. of `aligned_embeddings`
     bitext: Bitext,
@@ -218,7 +218,7 @@ def refine_embeddings(
     counts = np.bincount(np.concatenate([x for t in bitext.subwords.values() for x in t.values()]), minlength=len(vectors))
     table = nn.Parameter(torch.from_numpy((vectors*(1e-3/(1e-3 + counts/counts.sum()))[:, None]).astype(np.float32)))
     opt = torch.optim.Adam([table], lr=lr)
-    for k in tqdm(range(steps), desc="refining embeddings"):
+    for k in tqdm(range(steps), desc="refining embeddings", disable=steps < 100):
         rng = np.random.default_rng([seed, k])
         sides = [_thinned(rng, side, leave_out) for side in bitext.draw(rng, batch)]
         for g in opt.param_groups: g["lr"] = lr*(1 - k/steps)
@@ -226,7 +226,7 @@ def refine_embeddings(
         opt.step(); opt.zero_grad()
     return np.where(counts[:, None] > 0, table.detach().numpy(), vectors)
 
-# %% ../nbs/04b_pretraining.ipynb #0a76fc47
+# %% ../nbs/04b_pretraining.ipynb #3c7e9296
 KINDS = ("mlm", "tlm", "contrast")
 
 @dataclass(frozen=True)
@@ -257,7 +257,7 @@ class PretrainConfig:
         if self.width % self.heads: raise XltError(f"heads: {self.heads} does not divide width {self.width}")
         if len(self.shares) != len(KINDS) or min(self.shares) < 0 or abs(sum(self.shares) - 1) > 1e-6: raise XltError(f"shares: {self.shares}: expected {len(KINDS)} shares ({', '.join(KINDS)}) that sum to 1")
 
-# %% ../nbs/04b_pretraining.ipynb #f960257c
+# %% ../nbs/04b_pretraining.ipynb #bca7ba68
 def _like(rng, order, spread, n): # n of those that stand near a random one in `order`, which is by length
     at = rng.integers(len(order))
     near = order[max(0, at - spread):at + spread]
@@ -281,7 +281,7 @@ def draw_translations(rng, bitext: Bitext, tokens: int) -> tuple: # (sentences, 
         chosen.append(ids[i]); size += len(a[ids[i]]) + len(b[ids[i]]) + 4
     return [a[i] for i in chosen], [b[i] for i in chosen]
 
-# %% ../nbs/04b_pretraining.ipynb #ffe24059
+# %% ../nbs/04b_pretraining.ipynb #34f3bbf0
 class PretrainData:
     "Tokenised text, from which batch `k` is drawn."
     def __init__(self, tokenizer, text: dict, parallel: dict, config: PretrainConfig):
@@ -298,7 +298,7 @@ class PretrainData:
         if kind == "mlm": return kind, (draw_sentences(rng, self.text[rng.integers(len(self.text))], c.tokens),)
         return kind, draw_translations(rng, self.bitext, c.tokens)
 
-# %% ../nbs/04b_pretraining.ipynb #6e687152
+# %% ../nbs/04b_pretraining.ipynb #b67090ef
 def _pad(rows): # (rows, longest) int64
     ids = np.zeros((len(rows), max(map(len, rows))), np.int64)
     for k, r in enumerate(rows): ids[k, :len(r)] = r
@@ -322,7 +322,7 @@ def mask_subwords(
     out[swap] = rng.choice(candidates, swap.sum())
     return out, asked
 
-# %% ../nbs/04b_pretraining.ipynb #f9742767
+# %% ../nbs/04b_pretraining.ipynb #efb43469
 def _new_bert(c: PretrainConfig, vocab_size) -> BertModel:
     return BertModel(BertConfig(vocab_size=vocab_size, hidden_size=c.width, num_hidden_layers=c.layers, num_attention_heads=c.heads, intermediate_size=c.ff, max_position_embeddings=256,
         hidden_dropout_prob=c.dropout, attention_probs_dropout_prob=c.dropout, type_vocab_size=1, pad_token_id=0), add_pooling_layer=False)
@@ -351,13 +351,13 @@ class Pretrainer(nn.Module):
         scores = self.transform(hidden[asked]) @ nn.functional.normalize(self.words[candidates], dim=-1).T + self.bias[candidates]
         return nn.functional.cross_entropy(scores.float(), torch.searchsorted(candidates, gold[asked]))
 
-# %% ../nbs/04b_pretraining.ipynb #f09c7eb2
+# %% ../nbs/04b_pretraining.ipynb #2359026c
 def mean_vectors(hidden, ids):
     "Mean of the vectors of a sentence's subwords (not of special tokens), length 1."
     inside = (ids >= len(SPECIAL)).to(hidden.dtype)[..., None]
     return nn.functional.normalize((hidden*inside).sum(1)/inside.sum(1).clamp(min=1), dim=-1)
 
-# %% ../nbs/04b_pretraining.ipynb #4d9577fe
+# %% ../nbs/04b_pretraining.ipynb #3912a5a3
 def _beside(before, masked, asked, ids): # each of the three widened by the translation, and positions
     positions = np.r_[np.arange(before.shape[1]), np.arange(ids.shape[1])][None].repeat(len(ids), 0)
     return np.c_[before, masked], np.c_[np.zeros_like(before, bool), asked], np.c_[before, ids], positions
@@ -369,7 +369,7 @@ def _filled(model, ids, candidates, rng, device, before=None): # loss, hidden st
     hidden = model(x, None if positions is None else torch.from_numpy(positions).to(device))
     return model.filling_loss(hidden, asked, gold, candidates), hidden, x
 
-# %% ../nbs/04b_pretraining.ipynb #62cd4f7a
+# %% ../nbs/04b_pretraining.ipynb #893c98bd
 def pretrain_loss(model: Pretrainer, data: PretrainData, k: int, device="cpu") -> tuple: # (kind, loss, subwords)
     "Loss of batch `k` (nats)."
     c, rng = model.config, np.random.default_rng([model.config.seed, k, 1])
@@ -384,7 +384,7 @@ def pretrain_loss(model: Pretrainer, data: PretrainData, k: int, device="cpu") -
     if model.start is not None: loss = loss + (model.words - model.start).pow(2).sum(1).mean()
     return kind, loss, sum(int((i != 0).sum()) for i in ids)
 
-# %% ../nbs/04b_pretraining.ipynb #412d5f54
+# %% ../nbs/04b_pretraining.ipynb #8c570ae2
 def read_pud(root=None) -> dict: # language -> {sentence id: text}
     "Raw sentences of the parallel UD treebanks."
     out = {}
@@ -406,7 +406,7 @@ def assert_unseen(
         both = known & {t.strip() for t in texts.values()}
         if both: raise XltError(f"{lang}: {len(both)} held-out sentences are in the training text, e.g. {min(both)[:80]!r}")
 
-# %% ../nbs/04b_pretraining.ipynb #62ccf7a1
+# %% ../nbs/04b_pretraining.ipynb #272c932e
 def subword_weights(tokenizer, a: float = 1e-3) -> np.ndarray: # (vocabulary,)
     "Smooth inverse frequency a/(a + p) of each subword (Arora, Liang & Ma 2017), p from the Unigram vocabulary's own scores."
     spec = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
@@ -431,7 +431,7 @@ def encode_sentences(
         out[at] = mean_vectors(h.float(), x["input_ids"]).cpu().numpy()
     return out
 
-# %% ../nbs/04b_pretraining.ipynb #46d9bb8b
+# %% ../nbs/04b_pretraining.ipynb #d7300d2e
 def retrieval(
     bert, tokenizer,
     held_out: dict, # language -> {sentence id: text}, "en" among them
@@ -449,7 +449,7 @@ def retrieval_report(bert, tokenizer, held_out) -> dict: # what was averaged -> 
     return {name: retrieval(bert, tokenizer, held_out, layer, x).round(4).to_dict() for name, layer, x in
             (("embeddings", None, None), ("embeddings, rare subwords weigh more", None, w), ("last layer", -1, None), ("last layer, rare subwords weigh more", -1, w))}
 
-# %% ../nbs/04b_pretraining.ipynb #83c68b27
+# %% ../nbs/04b_pretraining.ipynb #276b04f8
 def _first_vectors(config, tokenizer, parallel, bitext) -> np.ndarray: # (vocabulary, width) float32
     noise = np.random.default_rng(config.seed).standard_normal((len(tokenizer), config.width)).astype(np.float32)
     noise /= np.linalg.norm(noise, axis=1, keepdims=True)
@@ -466,7 +466,7 @@ def make_model(config: PretrainConfig, tokenizer, text: dict, parallel: dict) ->
     torch.manual_seed(config.seed)
     return Pretrainer(config, vectors), data
 
-# %% ../nbs/04b_pretraining.ipynb #9a3d9e24
+# %% ../nbs/04b_pretraining.ipynb #264771dc
 def _optimizer(model, c: PretrainConfig):
     params = [p for p in model.parameters() if p.requires_grad]
     return torch.optim.AdamW(params, lr=c.lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
@@ -488,7 +488,7 @@ def _load_state(path, model, opt) -> list: # log
         opt.state[p] = {k.split(".", 2)[2]: v.to(p.device) if "step" not in k else v for k, v in tensors.items() if k.startswith(f"adam.{i}.")}
     return json.loads(found["log"])
 
-# %% ../nbs/04b_pretraining.ipynb #7c0f5354
+# %% ../nbs/04b_pretraining.ipynb #4dff7b50
 def _step(model, data, k, opt, device) -> tuple: # (kind, loss, subwords)
     c = model.config
     torch.manual_seed(c.seed*1_000_003 + k) # dropout of step k
@@ -514,7 +514,7 @@ def pretrain(
     first = log[-1]["step"] if log else 0
     end = c.steps if stop_after is None else min(c.steps, first + stop_after)
     started, losses, tokens = time.perf_counter(), [], 0
-    for k in tqdm(range(first, end), initial=first, total=c.steps, desc="pretraining"):
+    for k in tqdm(range(first, end), initial=first, total=c.steps, desc="pretraining", disable=c.steps < 100):
         kind, loss, n = _step(model, data, k, opt, device)
         losses.append((kind, loss)); tokens += n
         if (k + 1) % every == 0 or k + 1 == end:
@@ -524,7 +524,7 @@ def pretrain(
             if state: _save_state(state, model, opt, log)
     return log
 
-# %% ../nbs/04b_pretraining.ipynb #b0ae8147
+# %% ../nbs/04b_pretraining.ipynb #1f29d862
 CORPORA = {"ntrex": "NTREX-128 (CC BY-SA 4.0)", "flores": "FLORES-200 devtest (CC BY-SA 4.0)", "bible_nt": "New Testament (public domain, as its publisher claims)"}
 TASK_TEXT = {"minion_train": "MINION", "crossre_train": "Multi-CrossRE"} # sources that are also training text of a task
 
@@ -545,7 +545,7 @@ def _card_text(record: dict) -> list: # lines
         *([f"- The unlabelled text holds {' and '.join(both)}, without their labels: on these corpora transfer is zero-shot in labels, not in text."] if both else []),
         "- UD PUD, used for retrieval below, is in none of it; checked when the encoder was built.", ""]
 
-# %% ../nbs/04b_pretraining.ipynb #bbb7d7b3
+# %% ../nbs/04b_pretraining.ipynb #834355c1
 def _card_retrieval(found: dict) -> list: # lines; what was averaged -> {language: share}
     rows = [f"| {name} | {np.mean(list(r.values())):.2f} | {min(r.values()):.2f} ({min(r, key=r.get)}) |" for name, r in found.items()]
     return ["## Retrieval", "", "Share of sentences of UD PUD whose nearest neighbour is their translation, between English and another language, mean of both directions.", "",
@@ -570,7 +570,7 @@ def model_card(name: str, bert: BertModel, record: dict) -> str:
         f"{sum(p.numel() for p in bert.parameters())/1e6:.1f} M parameters in half precision, {len(languages)} languages. `AutoModel` and `AutoTokenizer` load it. Made on: {record['device']}, seed {record['config']['seed']}.", ""]
     return "\n".join([*head, *_card_recipe(record["config"]), *_card_text(record), *_card_retrieval(record["retrieval"]), *_card_limits(record), "## Licence", "", "CC BY-SA 4.0, as the parallel text. The unlabelled text has licences of its own; none of it is part of this folder.", ""])
 
-# %% ../nbs/04b_pretraining.ipynb #214a66cf
+# %% ../nbs/04b_pretraining.ipynb #7005e4f3
 def save_encoder(
     folder, # where to
     bert: BertModel, tokenizer,
@@ -592,7 +592,7 @@ def encoder_card(folder) -> str:
     record = json.loads((Path(folder)/"training.json").read_text(encoding="utf8"))
     return model_card(Path(folder).name, BertModel.from_pretrained(folder, add_pooling_layer=False), record)
 
-# %% ../nbs/04b_pretraining.ipynb #d71124df
+# %% ../nbs/04b_pretraining.ipynb #e7d13f34
 def _first_ids(parallel, n): # n sentences that all languages have
     ids = sorted(set.intersection(*(set(t) for t in parallel.values())))
     keep = set(np.random.default_rng(0).permutation(ids)[:n])
@@ -607,7 +607,7 @@ def _vocabulary(state: Path, parallel, text, vocab_size): # the vocabulary of a 
     with atomic_path(path) as p: tokenizer.backend_tokenizer.save(str(p))
     return tokenizer
 
-# %% ../nbs/04b_pretraining.ipynb #782e8121
+# %% ../nbs/04b_pretraining.ipynb #cc5e1aad
 def build_encoder(
     folder, # of the new encoder
     config: PretrainConfig,

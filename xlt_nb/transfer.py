@@ -7,7 +7,7 @@ __all__ = ['GRID_KEYS', 'RUN_KEYS', 'METRICS', 'Study', 'shipped_studies', 'load
            'finished', 'table_name', 'run_matrix', 'main_metric', 'transfer_matrix', 'zero_shot', 'plot_matrix',
            'plot_distances', 'choose_matrices']
 
-# %% ../nbs/07_transfer.ipynb #8f860262
+# %% ../nbs/07_transfer.ipynb #6fa3f5bb
 import concurrent.futures, dataclasses, functools, multiprocessing, os
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from .languages import LANGUAGES, language
 from .tasks import TASKS
 from .training import checksums, default_device, run, training_examples
 
-# %% ../nbs/07_transfer.ipynb #7c2d4352
+# %% ../nbs/07_transfer.ipynb #530f9d72
 GRID_KEYS = {"languages", "sources", "targets", "seeds"}
 RUN_KEYS = {f.name for f in dataclasses.fields(RunConfig)} - {"sources", "targets", "seed", "setting", "method", "protocol"}
 
@@ -54,7 +54,7 @@ def load_study(
     for m in study.matrices: grid(m, str(path))
     return study
 
-# %% ../nbs/07_transfer.ipynb #52ef51ec
+# %% ../nbs/07_transfer.ipynb #e517fe75
 def grid(
     matrix: dict, # an entry of `Study.matrices`
     where: str = "study", # for messages
@@ -77,7 +77,7 @@ def corpus_languages(corpus: str) -> tuple: # in the order of figures
     if not PUBLISHED[corpus]: raise XltError(f"languages: corpus '{corpus}' may hold any; name them in the study")
     return tuple(x for x in LANGUAGES if x in PUBLISHED[corpus])
 
-# %% ../nbs/07_transfer.ipynb #1a466f77
+# %% ../nbs/07_transfer.ipynb #f820cbd2
 @functools.lru_cache(maxsize=2)
 def _corpus(name, languages, root): return load_corpus(name, languages, root)
 
@@ -106,7 +106,7 @@ def run_grid(
     bar.close()
     return {id: None if id in known else load_run(id) for id in ids}
 
-# %% ../nbs/07_transfer.ipynb #29fbdc71
+# %% ../nbs/07_transfer.ipynb #3c8f5fec
 def finished(configs: list, root=None) -> list: # of Run
     "Those runs of a grid that exist on this machine."
     corpus = _corpus(configs[0].corpus, _languages(configs), root or None)
@@ -114,7 +114,7 @@ def finished(configs: list, root=None) -> list: # of Run
 
 def _languages(configs): return tuple(dict.fromkeys(x for c in configs for x in (*c.sources, *c.targets)))
 
-# %% ../nbs/07_transfer.ipynb #b556cf95
+# %% ../nbs/07_transfer.ipynb #252108be
 def _run_parallel(todo, languages, root, device, jobs, bar):
     "Spread runs over worker processes; the first error stops the rest and names its run."
     from xlt_nb.transfer import _work # by its importable name: a notebook's own functions cannot be sent to workers
@@ -133,7 +133,7 @@ def _run_parallel(todo, languages, root, device, jobs, bar):
         pool.shutdown(wait=True, cancel_futures=True)
         for k, v in env.items(): os.environ.pop(k, None) if v is None else os.environ.__setitem__(k, v)
 
-# %% ../nbs/07_transfer.ipynb #f1611fad
+# %% ../nbs/07_transfer.ipynb #29e7808d
 def table_name(corpus: str, task: str) -> str:
     "Name of the committed table of a matrix."
     return f"transfer_{corpus}" if task == "events" else f"transfer_{corpus}_{task}"
@@ -156,7 +156,7 @@ def run_matrix(
     parts = [(r.results, r.counts) for r in fresh] + [(old[old.run_id.isin(runs)], old_counts[old_counts.run_id.isin(runs)])]
     return tuple(pd.concat([p[k] for p in parts if len(p[k])], ignore_index=True) for k in (0, 1))
 
-# %% ../nbs/07_transfer.ipynb #e5e61344
+# %% ../nbs/07_transfer.ipynb #6c75637c
 METRICS = {"micro_f1": "micro-F1", "accuracy": "accuracy"} # as figures write them
 
 def main_metric(results: pd.DataFrame) -> str:
@@ -179,7 +179,7 @@ def zero_shot(matrix: pd.DataFrame) -> pd.Series: # (source, target) -> F1
     cells = matrix.rename_axis(index="source", columns="target").stack()
     return cells[cells.index.get_level_values(0) != cells.index.get_level_values(1)]
 
-# %% ../nbs/07_transfer.ipynb #a4a7da6f
+# %% ../nbs/07_transfer.ipynb #1acd1228
 def plot_matrix(
     matrix: pd.DataFrame, # rows = source, columns = target, points
     title: str,
@@ -196,7 +196,7 @@ def plot_matrix(
     ax.tick_params(axis="y", rotation=0)
     return ax
 
-# %% ../nbs/07_transfer.ipynb #41d00b2c
+# %% ../nbs/07_transfer.ipynb #87b33734
 def plot_distances(
     matrix: pd.DataFrame, # rows = source, columns = target
     distances: dict, # name -> labelled square table
@@ -215,7 +215,7 @@ def plot_distances(
     fig.suptitle(title); fig.tight_layout()
     return fig
 
-# %% ../nbs/07_transfer.ipynb #1f75954f
+# %% ../nbs/07_transfer.ipynb #1e76b904
 def choose_matrices(
     study: Study,
     corpus: str = "", # only this corpus; empty: all
