@@ -78,9 +78,9 @@ def test_predictions_do_not_depend_on_the_batch():
 
 def test_rows_of_the_committed_table_stand_for_runs(outputs):
     matrix = dict(task="events", corpus="xlt17", encoder="random:xlt-mini", languages=["es", "tr"], seeds=[0], cost=40, epochs=1)
-    first, counts = run_matrix(Study("s", "", False, (matrix,)), matrix, jobs=1)
+    first, counts = run_matrix(Study("s", "", False, True, (matrix,)), matrix, jobs=1)
     for p in (outputs/"runs").iterdir(): __import__("shutil").rmtree(p)
-    second, again = run_matrix(Study("s", "", True, (matrix,)), matrix, jobs=1)
+    second, again = run_matrix(Study("s", "", True, True, (matrix,)), matrix, jobs=1)
     assert not list((outputs/"runs").iterdir()), "it was run again"
     key = ["sources", "target", "metric"]
     assert second.set_index(key).value.round(4).to_dict() == first.set_index(key).value.round(4).to_dict() and len(again) == len(counts)
