@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from xlt_nb.core import XltError, tables_dir
-from xlt_nb.corpora import (CORPORA, CROSSRE_DOMAINS, NO_RELATION, READERS, SMILER_HEADER, SMILER_RELATIONS, SPLITS, UPOS, label_priors, load_corpus, n_labelled,
+from xlt_nb.corpora import (CORPORA, CROSSRE_DOMAINS, NO_RELATION, READERS, SMILER_HEADER, SMILER_RELATIONS, SPLITS, UPOS, label_priors, load_corpus, n_labelled, parallel_positions,
     parallel_subset, quirk_table, readers_table, statistics_table)
 
 # ---------------------------------------------------------------- files of each form
@@ -161,6 +161,17 @@ def test_crossre_splits_are_safe_and_unrelated_pairs_equal(tmp_path):
     same = parallel_subset(corpus)
     assert same and set(same) < {f"ai-test-{i}" for i in range(0, 40, 2)}, "whole sentences, but not those where an unrelated pair stands in for one lost elsewhere"
     assert len({sum(len(e.relations) for e in corpus[lang, "test"] if e.id in same) for lang in ("en", "de")}) == 1
+
+
+def test_parallel_positions_from_files_or_from_the_table(tmp_path, outputs):
+    write_crossre(tmp_path, n=40)
+    corpus = load_corpus("multicrossre", root=tmp_path)
+    same = set(parallel_subset(corpus))
+    assert {corpus["de", "test"][k].id for k in parallel_positions("multicrossre", tmp_path)} == same
+    committed = pd.read_csv(outputs/"tables"/"corpus_multicrossre_parallel.csv").position
+    assert list(parallel_positions("multicrossre", tmp_path/"nowhere")) == list(committed), "a folder of one's own writes no table"
+    sizes = pd.read_csv(outputs/"tables"/"corpus_multicrossre.csv").query("split == 'test'").texts
+    assert committed.is_unique and committed.is_monotonic_increasing and 0 <= committed.min() and committed.max() < sizes.min()
 
 
 def test_crossre_runs_know_the_english_they_depend_on(tmp_path):

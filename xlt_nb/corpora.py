@@ -13,7 +13,7 @@ __all__ = ['NO_RELATION', 'SPLITS', 'EVENT_TYPES', 'MINION_LANGUAGES', 'CORPORA'
            'unrelated_pairs', 'draw_pairs', 'read_multicrossre', 'parallel_subset', 'unpack', 'parse_tags',
            'read_smiler', 'UdSentence', 'read_conllu', 'ud_splits', 'read_ud', 'conll_sentences', 'bio2', 'read_conll',
            'n_labelled', 'subsample', 'corpus_statistics', 'label_types', 'label_priors', 'prior_distance', 'is_here',
-           'statistics_table', 'quirk_table', 'readers_table']
+           'statistics_table', 'parallel_positions', 'quirk_table', 'readers_table']
 
 # %% ../nbs/03_corpora.ipynb #c521a5dc
 import collections, functools, gc, hashlib, itertools, json, lzma, tempfile, unicodedata, zipfile
@@ -875,6 +875,24 @@ def _long_priors(corpus):
     tasks = label_types(corpus)
     one = lambda split, task: label_priors(corpus, split, task).add_prefix(f"{task}:" if len(tasks) > 1 else "")
     return pd.concat([pd.concat([one(s, t) for t in tasks], axis=1).rename_axis("language").reset_index().assign(split=s) for s in SPLITS], ignore_index=True)
+
+# %% ../nbs/03_corpora.ipynb #f75b4eac
+def parallel_positions(
+    name: str, # a parallel corpus
+    root=None, # folder that holds the data set's folder
+) -> np.ndarray: # positions in the test set of every language, from 0
+    "Where the texts of `parallel_subset` stand: from the files if they are there, else from the committed table."
+    from xlt_nb.core import atomic_path, tables_dir
+    path = tables_dir()/f"corpus_{name}_parallel.csv"
+    if not is_here(name, root) and path.exists(): return pd.read_csv(path).position.to_numpy()
+    corpus = _loaded(name, root)
+    order, chosen = [e.id for e in corpus[corpus.languages[0], "test"]], set(parallel_subset(corpus))
+    for lang in corpus.languages:
+        if [e.id for e in corpus[lang, "test"]] != order: raise XltError(f"{name}: the test sets of {corpus.languages[0]} and {lang} are not in the same order, so no position stands for one sentence")
+    positions = np.array([k for k, id in enumerate(order) if id in chosen])
+    if root is None:
+        with atomic_path(path) as p: pd.DataFrame({"position": positions}).to_csv(p, index=False)
+    return positions
 
 # %% ../nbs/03_corpora.ipynb #37e20299
 READERS = ("minion", "multicrossre", "ud", "smiler") # corpora that are not shipped

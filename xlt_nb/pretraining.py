@@ -406,7 +406,7 @@ def assert_unseen(
         both = known & {t.strip() for t in texts.values()}
         if both: raise XltError(f"{lang}: {len(both)} held-out sentences are in the training text, e.g. {min(both)[:80]!r}")
 
-# %% ../nbs/04b_pretraining.ipynb #272c932e
+# %% ../nbs/04b_pretraining.ipynb #42cbfded
 def subword_weights(tokenizer, a: float = 1e-3) -> np.ndarray: # (vocabulary,)
     "Smooth inverse frequency a/(a + p) of each subword (Arora, Liang & Ma 2017), p from the Unigram vocabulary's own scores."
     spec = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
@@ -414,6 +414,16 @@ def subword_weights(tokenizer, a: float = 1e-3) -> np.ndarray: # (vocabulary,)
     return (a/(a + np.exp([score for _, score in spec["vocab"]]))).astype(np.float32)
 
 @torch.inference_mode()
+def _means(bert, tokenizer, texts, layer, weightings, batch=128) -> list: # of (texts, width), one a weighting
+    device, texts = next(bert.parameters()).device, list(texts)
+    order, out = np.argsort([len(t) for t in texts]), [np.zeros((len(texts), bert.config.hidden_size), np.float32) for _ in weightings]
+    weightings = [w if w is None else torch.as_tensor(w, device=device) for w in weightings]
+    for at in np.array_split(order, math.ceil(len(order)/batch)):
+        x = tokenizer([texts[i] for i in at], padding=True, truncation=True, max_length=256, return_tensors="pt").to(device)
+        h = bert.get_input_embeddings()(x["input_ids"]) if layer is None else bert(input_ids=x["input_ids"], attention_mask=x["attention_mask"], output_hidden_states=True).hidden_states[layer]
+        for vectors, w in zip(out, weightings): vectors[at] = mean_vectors(h.float() if w is None else h.float()*w[x["input_ids"]][..., None], x["input_ids"]).cpu().numpy()
+    return out
+
 def encode_sentences(
     bert, tokenizer, texts,
     layer: int | None = None, # of the transformer; None: the embedding table itself
@@ -421,33 +431,32 @@ def encode_sentences(
     batch: int = 128,
 ) -> np.ndarray: # (texts, width), rows of length 1
     "Sentence vectors."
-    device, texts = next(bert.parameters()).device, list(texts)
-    order, out = np.argsort([len(t) for t in texts]), np.zeros((len(texts), bert.config.hidden_size), np.float32)
-    weights = None if weights is None else torch.as_tensor(weights, device=device)
-    for at in np.array_split(order, math.ceil(len(order)/batch)):
-        x = tokenizer([texts[i] for i in at], padding=True, truncation=True, max_length=256, return_tensors="pt").to(device)
-        h = bert.get_input_embeddings()(x["input_ids"]) if layer is None else bert(input_ids=x["input_ids"], attention_mask=x["attention_mask"], output_hidden_states=True).hidden_states[layer]
-        if weights is not None: h = h.float()*weights[x["input_ids"]][..., None]
-        out[at] = mean_vectors(h.float(), x["input_ids"]).cpu().numpy()
-    return out
+    return _means(bert, tokenizer, texts, layer, [weights], batch)[0]
 
-# %% ../nbs/04b_pretraining.ipynb #d7300d2e
+# %% ../nbs/04b_pretraining.ipynb #4c615d79
+def _common(held_out) -> dict: # language -> texts of the sentences that all languages have, in one order
+    ids = sorted(set.intersection(*(set(t) for t in held_out.values())))
+    return {lang: [t[i] for i in ids] for lang, t in held_out.items()}
+
+def _found(vectors: dict) -> pd.Series: # language -> share
+    hit = lambda s: (s.argmax(1) == np.arange(len(s))).mean()
+    return pd.Series({lang: (hit(vectors["en"] @ x.T) + hit(x @ vectors["en"].T))/2 for lang, x in vectors.items() if lang != "en"}, name="retrieval")
+
 def retrieval(
     bert, tokenizer,
     held_out: dict, # language -> {sentence id: text}, "en" among them
     layer: int | None = None, weights=None, # see `encode_sentences`
 ) -> pd.Series: # language -> share of sentences whose nearest neighbour is their translation, mean of both directions
     "Sentence retrieval between English and each other language."
-    ids = sorted(set.intersection(*(set(t) for t in held_out.values())))
-    v = {lang: encode_sentences(bert, tokenizer, [t[i] for i in ids], layer, weights) for lang, t in held_out.items()}
-    hit = lambda s: (s.argmax(1) == np.arange(len(s))).mean()
-    return pd.Series({lang: (hit(v["en"] @ x.T) + hit(x @ v["en"].T))/2 for lang, x in v.items() if lang != "en"}, name="retrieval")
+    return _found({lang: encode_sentences(bert, tokenizer, t, layer, weights) for lang, t in _common(held_out).items()})
 
 def retrieval_report(bert, tokenizer, held_out) -> dict: # what was averaged -> {language: share}
     "Retrieval by the embedding table and by the last layer, plain and with rare subwords weighing more."
-    w = subword_weights(tokenizer)
-    return {name: retrieval(bert, tokenizer, held_out, layer, x).round(4).to_dict() for name, layer, x in
-            (("embeddings", None, None), ("embeddings, rare subwords weigh more", None, w), ("last layer", -1, None), ("last layer, rare subwords weigh more", -1, w))}
+    report, texts, weightings = {}, _common(held_out), {"": None, ", rare subwords weigh more": subword_weights(tokenizer)}
+    for name, layer in (("embeddings", None), ("last layer", -1)):
+        vectors = {lang: _means(bert, tokenizer, t, layer, weightings.values()) for lang, t in texts.items()}
+        report |= {name + how: _found({lang: v[k] for lang, v in vectors.items()}).round(4).to_dict() for k, how in enumerate(weightings)}
+    return report
 
 # %% ../nbs/04b_pretraining.ipynb #276b04f8
 def _first_vectors(config, tokenizer, parallel, bitext) -> np.ndarray: # (vocabulary, width) float32
