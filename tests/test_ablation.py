@@ -22,15 +22,15 @@ def small(root, outputs, monkeypatch): # noqa: F811
 
 
 def test_builds_judges_and_writes(small, outputs):
-    table = A.run_ablation(["random", "layers-1", "base-tuned"], 2, small, jobs=1).set_index("variant")
-    assert list(table.index) == ["base", "random", "layers-1", "base-tuned"], "base is always there, and the order is that of VARIANTS"
+    table = A.run_ablation(["random", "width-96", "base-tuned"], 2, small, jobs=1).set_index("variant")
+    assert list(table.index) == ["base", "random", "width-96", "base-tuned"], "base is always there, and the order is that of VARIANTS"
     assert list(table.pretrained_steps) == [2, 0, 2, 2] and list(table.fine_tuned) == ["frozen", "frozen", "frozen", "trained"]
     assert (table.runs == 6).all() and (table.subwords_per_s > 0).all() and table.retrieval.between(0, 1).all()
     assert table.gain["base"] == 0 and not {"base-tuned", "xlt-mini"} & {p.name for p in A.ablation_dir(2).iterdir()}, "no encoder of their own"
     runs = pd.read_csv(tables_dir()/"encoder_ablation_runs.csv")
     assert list(runs.columns) == A.RUN_COLUMNS and len(runs) == 4*3*2*3 and set(runs.steps) == {2}
     stamps = {p: p.stat().st_mtime_ns for folder in (outputs/"runs", A.ablation_dir(2)) for p in folder.rglob("*") if p.is_file()}
-    again = A.run_ablation(["random", "layers-1", "base-tuned"], 2, small, jobs=1).set_index("variant")
+    again = A.run_ablation(["random", "width-96", "base-tuned"], 2, small, jobs=1).set_index("variant")
     speed = ["subwords_per_s", "sentences_per_s"]
     pd.testing.assert_frame_equal(again.drop(columns=speed), table.drop(columns=speed))
     assert all(p.stat().st_mtime_ns == t for p, t in stamps.items()), "nothing is made twice"

@@ -26,7 +26,7 @@ from .stats import bootstrap_languages
 from .training import default_device
 from .transfer import corpus_languages, run_grid
 
-# %% ../nbs/08b_ablation.ipynb #95fd764b
+# %% ../nbs/08b_ablation.ipynb #19178569
 @dataclass(frozen=True)
 class Variant:
     "An encoder that differs from `base` in one thing."
@@ -49,11 +49,9 @@ VARIANTS = {
     "mlm-tlm-contrast": Variant("recipe", "counted, MLM + TLM + contrast", dict(refine=0)),
     "trained": Variant("embeddings in pretraining", "trained", dict(embeddings="trained")),
     "regularised": Variant("embeddings in pretraining", "pulled back to the start", dict(embeddings="regularised")),
-    "layers-1": Variant("shape", "1 layer", dict(layers=1)),
     "layers-4": Variant("shape", "4 layers", dict(layers=4)),
     "width-96": Variant("shape", "width 96", dict(width=96, ff=384)),
     "vocabulary-8k": Variant("vocabulary", "8,000 subwords", dict(vocab_size=8000), vocabulary=""),
-    "vocabulary-16k": Variant("vocabulary", "16,000 subwords", dict(vocab_size=16000), vocabulary=""),
     "parallel-500": Variant("parallel text", "500 sentences", dict(n_parallel=500)),
     "parallel-1000": Variant("parallel text", "1,000 sentences", dict(n_parallel=1000)),
     "bible": Variant("parallel text", "3,009 sentences and the New Testament", dict(parallel=(*PARALLEL, "bible_nt"))),
