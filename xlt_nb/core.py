@@ -191,17 +191,20 @@ class Run:
     results: pd.DataFrame # columns `RESULT_COLUMNS`, one row a target and metric; F1 in points (0-100)
     counts: pd.DataFrame # columns `COUNT_COLUMNS`, one row a target and sentence, for the main metric
 
-# %% ../nbs/00_core.ipynb #c77c9946
+# %% ../nbs/00_core.ipynb #679cddb4
 def runs_dir() -> Path: return outputs_dir()/"runs"
 
 def save_run(run: Run) -> Path:
-    "Write a run's folder atomically."
+    "Write a run's folder atomically; if another process made the same run meanwhile, its folder stays."
     folder = runs_dir()/run.run_id
-    with atomic_path(folder) as p:
-        p.mkdir()
-        (p/"record.json").write_text(json.dumps(run.record, indent=1, ensure_ascii=False), encoding="utf8")
-        run.results[RESULT_COLUMNS].to_csv(p/"results.csv", index=False)
-        run.counts[COUNT_COLUMNS].to_parquet(p/"counts.parquet", index=False)
+    try:
+        with atomic_path(folder) as p:
+            p.mkdir()
+            (p/"record.json").write_text(json.dumps(run.record, indent=1, ensure_ascii=False), encoding="utf8")
+            run.results[RESULT_COLUMNS].to_csv(p/"results.csv", index=False)
+            run.counts[COUNT_COLUMNS].to_parquet(p/"counts.parquet", index=False)
+    except OSError:
+        if not (folder/"record.json").is_file(): raise
     return folder
 
 # %% ../nbs/00_core.ipynb #bce55043
