@@ -199,7 +199,7 @@ def run_ablation(
         with atomic_path(tables_dir()/f"{name}.csv") as p: part.to_csv(p, index=False, float_format="%.4g")
     return table
 
-# %% ../nbs/08b_ablation.ipynb #ac9e91cc
+# %% ../nbs/08b_ablation.ipynb #6f77a9a0
 def plot_ablation(table: pd.DataFrame): # see `ablation_table`
     "Transfer beside retrieval, a row a variant; the line is `base`."
     axes_ = list(dict.fromkeys(table.axis))
@@ -217,7 +217,7 @@ def plot_ablation(table: pd.DataFrame): # see `ablation_table`
         right.plot(row.retrieval, h, "o", color=colour[row.axis], ms=5); right.plot(row.retrieval_lowest, h, "|", color=colour[row.axis], ms=8)
     left.axvline(base.zero_shot, color="0.7", lw=1, zorder=0); right.axvline(base.retrieval, color="0.7", lw=1, zorder=0)
     left.set_yticks(y, [f"{a}: {s}" if a != "recipe" else s for a, s in zip(table.axis, table.says)], fontsize=8); left.invert_yaxis()
-    left.set(xlabel="zero-shot micro-F1, points\n(bar: 95% interval of the difference from base)"); right.set(xlabel="share of sentences retrieved\n(dot: mean; mark: lowest language)", xlim=(0, 1))
+    left.set(xlabel="zero-shot micro-F1, points\n(bar: 95% of the difference from base)"); right.set(xlabel="share retrieved\n(dot: mean; mark: lowest)", xlim=(0, 1))
     fig.tight_layout()
     return fig
 
