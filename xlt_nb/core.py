@@ -9,7 +9,7 @@ __all__ = ['SETTINGS', 'PROTOCOL', 'RESULT_COLUMNS', 'COUNT_COLUMNS', 'CELL', 'X
            'load_run', 'tables_dir', 'figures_dir', 'read_table', 'write_table', 'micro_f1', 'save_figure',
            'show_figure', 'set_seed']
 
-# %% ../nbs/00_core.ipynb #926acb03
+# %% ../nbs/00_core.ipynb #1a40e93e
 import dataclasses, difflib, hashlib, json, os, random, shutil, tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 
 import xlt_nb
 
@@ -234,26 +235,34 @@ def read_table(name: str) -> tuple: # (results, counts); empty tables if the stu
     if list(results.columns) != RESULT_COLUMNS: raise XltError(f"{csv}: columns {list(results.columns)}, expected {RESULT_COLUMNS}")
     return results, pd.read_parquet(parquet) if parquet.exists() else pd.DataFrame(columns=COUNT_COLUMNS)
 
-# %% ../nbs/00_core.ipynb #de9605d6
+# %% ../nbs/00_core.ipynb #3f1b1f54
 CELL = ["task", "corpus", "setting", "method", "encoder", "sources", "seed", "cost"] # a table holds one run of each
 
+def _with_runs(results, counts, new) -> tuple: # (results, counts)
+    "Tables with runs added; an older run of the same `CELL` gives way. Counts follow the results, whatever a killed writer left."
+    cells = pd.MultiIndex.from_frame(pd.concat([r.results[CELL] for r in new]))
+    old = set(results.run_id[pd.MultiIndex.from_frame(results[CELL]).isin(cells)])
+    results = results[~results.run_id.isin(old)]
+    counts = counts[counts.run_id.isin(results.run_id)]
+    results = pd.concat([t for t in (results, *(r.results for r in new)) if len(t)], ignore_index=True)
+    counts = pd.concat([t for t in (counts, *(r.counts for r in new)) if len(t)], ignore_index=True)
+    return (results.sort_values(["task", "setting", "method", "sources", "seed", "target", "metric", "run_id"], ignore_index=True),
+        counts.sort_values(["run_id", "target", "sentence"], ignore_index=True))
+
+# %% ../nbs/00_core.ipynb #b08058d4
 def write_table(
     name: str, # e.g. "transfer_minion"
     runs: list, # `Run`s to add; those already in the table are kept as they are
 ) -> pd.DataFrame: # all results of the table
     "Add finished runs to the committed tables, atomically and sorted, so that the same runs give the same bytes; an older run of the same `CELL` gives way."
-    results, counts = read_table(name)
-    new = [r for r in runs if r.run_id not in set(results.run_id)]
-    if not new: return results
-    cells = pd.MultiIndex.from_frame(pd.concat([r.results[CELL] for r in new]))
-    old = set(results.run_id[pd.MultiIndex.from_frame(results[CELL]).isin(cells)])
-    results, counts = results[~results.run_id.isin(old)], counts[~counts.run_id.isin(old)]
-    results = pd.concat([t for t in (results, *(r.results for r in new)) if len(t)], ignore_index=True)
-    counts = pd.concat([t for t in (counts, *(r.counts for r in new)) if len(t)], ignore_index=True)
-    results = results.sort_values(["task", "setting", "method", "sources", "seed", "target", "metric", "run_id"], ignore_index=True)
-    counts = counts.sort_values(["run_id", "target", "sentence"], ignore_index=True)
-    with atomic_path(tables_dir()/f"{name}_counts.parquet") as p: counts.to_parquet(p, index=False, compression="zstd")
-    with atomic_path(tables_dir()/f"{name}.csv") as p: results.to_csv(p, index=False, float_format="%.4f")
+    runs_dir().mkdir(parents=True, exist_ok=True)
+    with FileLock(runs_dir()/f"{name}.lock"):
+        results, counts = read_table(name)
+        new = [r for r in runs if r.run_id not in set(results.run_id)]
+        if not new: return results
+        results, counts = _with_runs(results, counts, new)
+        with atomic_path(tables_dir()/f"{name}_counts.parquet") as p: counts.to_parquet(p, index=False, compression="zstd")
+        with atomic_path(tables_dir()/f"{name}.csv") as p: results.to_csv(p, index=False, float_format="%.4f")
     return results
 
 # %% ../nbs/00_core.ipynb #8f200e68
