@@ -19,6 +19,8 @@ from xlt_nb.encoders import load_encoder
 print(load_encoder("xlt-mini")[0].config.hidden_size)
 from xlt_nb.transfer import load_study
 print(load_study("smoke").name)
+from xlt_nb.metric import load_metric
+assert load_metric().distance("es", "pt") < load_metric().distance("es", "ko")
 """
 
 
@@ -31,7 +33,7 @@ def wheel(tmp_path_factory):
 
 def test_wheel_carries_the_data_once(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    for part in ("data/xlt17/en.txt", "data/xlt17/splits.tsv", "data/encoders/xlt-mini/model.safetensors", "data/studies/mini.yaml", "cli.py"): assert f"xlt_nb/{part}" in names
+    for part in ("data/xlt17/en.txt", "data/xlt17/splits.tsv", "data/encoders/xlt-mini/model.safetensors", "data/studies/mini.yaml", "data/metric.json", "cli.py"): assert f"xlt_nb/{part}" in names
     assert not [n for n in names if n.startswith(("nbs/", "tests/", "data/", "outputs/"))] and len(names) == len(set(names))
 
 

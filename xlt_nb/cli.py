@@ -29,10 +29,10 @@ def distances_command(args):
     for k in kinds: check_choice("kinds", k, DISTANCES)
     distance_table(_list(args.languages), kinds, args.mode).to_csv(args.out or sys.stdout, index=False, float_format="%.4f")
 
-# %% ../nbs/14_cli.ipynb #033996f8
+# %% ../nbs/14_cli.ipynb #76d2f050
 def transfer_command(args):
     "Run the source × target matrices of a study and print them; results go to the study's tables."
-    from xlt_nb.transfer import METRICS, choose_matrices, load_study, main_metric, run_matrix, shipped_studies, table_name, transfer_matrix
+    from xlt_nb.transfer import METRICS, choose_matrices, load_study, main_metric, run_matrix, setting_of, shipped_studies, table_name, transfer_matrix
     if args.list:
         from xlt_nb.encoders import shipped_encoders
         for name in shipped_studies(): print(f"study {name:8} {load_study(name).description}")
@@ -42,9 +42,11 @@ def transfer_command(args):
     study = load_study(args.study)
     for m in choose_matrices(study, args.corpus, args.encoder):
         results, _ = run_matrix(study, m, args.root or None, args.jobs)
-        print(f"{m['task']} on {m['corpus']}, {m['encoder']}: {METRICS[main_metric(results)]} in points, rows = source, columns = target, mean of {results.seed.nunique()} seed(s)")
-        print(transfer_matrix(results).round(1).to_string())
-        print(f"written to {tables_dir()/table_name(m['corpus'], m['task'])}.csv")
+        single, metric = setting_of(m) == "ZSCL-S", main_metric(results)
+        print(f"{m['task']} on {m['corpus']}, {m['encoder']}: {METRICS[metric]} in points, rows = {'source' if single else 'set of sources'}, columns = target, mean of {results.seed.nunique()} seed(s)")
+        table = transfer_matrix(results) if single else results[results.metric == metric].pivot_table(index="sources", columns="target", values="value")
+        print(table.round(1).to_string())
+        print(f"written to {tables_dir()/table_name(m['corpus'], m['task'], setting_of(m))}.csv")
 
 # %% ../nbs/14_cli.ipynb #488e2cee
 EXPLAINED = "cells pearson spearman within within_low within_high slope p_pooled p_within p_holm p_bh p_family share_within verdict".split()

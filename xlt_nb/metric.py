@@ -9,7 +9,7 @@ __all__ = ['CANDIDATES', 'PENALTIES', 'FLAT', 'MOST_FOLDS', 'FORMAT', 'FORMAT_VE
            'CombinedDistance', 'load_metric', 'bootstrap_weights', 'fit_weights', 'fit_combined', 'Method',
            'register_method', 'folds', 'held_out', 'score', 'compare', 'carry']
 
-# %% ../nbs/10_metric.ipynb #01508eef
+# %% ../nbs/10_metric.ipynb #2f19224e
 import dataclasses, functools, hashlib, json, math, warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from scipy.optimize import nnls
 from scipy.stats import rankdata
 
 import xlt_nb
-from .core import XltError, check_choice, nearest, tables_dir, write_text
+from .core import XltError, check_choice, data_dir, nearest, tables_dir, write_text
 from .distances import DISTANCES, PAPER_WEIGHTS, coverage, distance_matrix
 from .languages import LANGUAGES, language
 from .regression import KEYS, dataset_name, distance_tables, family_groups, read_scores, too_small
@@ -302,12 +302,13 @@ def _field(d, name, test, expected, where): # the value
 
 def _number(low=-math.inf, high=math.inf): return lambda x: not isinstance(x, bool) and isinstance(x, (int, float)) and low <= x <= high
 
-# %% ../nbs/10_metric.ipynb #25306a46
+# %% ../nbs/10_metric.ipynb #2784d47b
 def load_metric(
-    path=None, # JSON file of `CombinedDistance.save`; None: the one of this study
+    path=None, # JSON file of `CombinedDistance.save`; None: the one of this study, which an installed package carries
 ) -> CombinedDistance:
     "Read and check a saved combined distance."
-    path = Path(path).expanduser() if path else tables_dir()/"metric.json"
+    made, carried = tables_dir()/"metric.json", data_dir()/"metric.json"
+    path = Path(path).expanduser() if path else carried if carried.is_file() and not made.is_file() else made
     try: d = json.loads(path.read_text(encoding="utf8"))
     except FileNotFoundError as e: raise XltError(f"metric: no file {path} (nearest: {', '.join(nearest(path.name, [p.name for p in path.parent.glob('*.json')])) or 'none'})") from e
     except (OSError, ValueError) as e: raise XltError(f"{path}: not JSON ({e})") from e
