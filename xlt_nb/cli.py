@@ -29,13 +29,13 @@ def distances_command(args):
     for k in kinds: check_choice("kinds", k, DISTANCES)
     distance_table(_list(args.languages), kinds, args.mode).to_csv(args.out or sys.stdout, index=False, float_format="%.4f")
 
-# %% ../nbs/14_cli.ipynb #76d2f050
+# %% ../nbs/14_cli.ipynb #98ccadb1
 def transfer_command(args):
     "Run the source × target matrices of a study and print them; results go to the study's tables."
     from xlt_nb.transfer import METRICS, choose_matrices, load_study, main_metric, run_matrix, setting_of, shipped_studies, table_name, transfer_matrix
     if args.list:
         from xlt_nb.encoders import shipped_encoders
-        for name in shipped_studies(): print(f"study {name:8} {load_study(name).description}")
+        for name in shipped_studies(): print(f"study {name:10} {load_study(name).description}")
         for name in shipped_encoders(): print(f"encoder {name}")
         return
     if args.jobs < 0: raise XltError(f"jobs: {args.jobs} is not a whole number from 0")
@@ -84,7 +84,7 @@ def stages(paths) -> list: # lists of paths; what is in one list may run side by
     parts = [[p for p in paths if p.stem not in late]] + [[p for p in paths if p.stem in stage] for stage in STAGES]
     return [p for p in parts if p]
 
-# %% ../nbs/14_cli.ipynb #eb30ad10
+# %% ../nbs/14_cli.ipynb #34f04391
 def _execute(path, out, parameters) -> float: # seconds; in a process of its own
     import papermill, time
     started = time.perf_counter()
@@ -101,6 +101,7 @@ def _threads(n: int):
     finally:
         if not given: del os.environ["OMP_NUM_THREADS"]
 
+# %% ../nbs/14_cli.ipynb #1bb59b19
 def run_chapters(paths, parameters: dict, out, jobs: int = 0):
     "Execute notebooks with papermill into `out`, at most `jobs` (0: one a CPU core) at the same time; each gets the parameters it declares."
     import concurrent.futures, multiprocessing, papermill
@@ -117,12 +118,12 @@ def run_chapters(paths, parameters: dict, out, jobs: int = 0):
                 for f in concurrent.futures.as_completed(running): print(f"{running[f].name:28} {f.result():6.1f} s", flush=True)
             except BaseException: pool.shutdown(wait=False, cancel_futures=True); raise
 
-# %% ../nbs/14_cli.ipynb #1fd3f64e
+# %% ../nbs/14_cli.ipynb #6e63dfd3
 def study_command(args):
     "Run every chapter of the compendium, headless and in order, on a study; executed notebooks go to outputs/notebooks."
     from xlt_nb.transfer import load_study, shipped_studies
     if args.list or not args.name:
-        for name in shipped_studies(): print(f"{name:8} {load_study(name).description}")
+        for name in shipped_studies(): print(f"{name:10} {load_study(name).description}")
         return
     load_study(args.name)
     folder = Path(xlt_nb.__file__).resolve().parent.parent/"nbs"
@@ -131,7 +132,7 @@ def study_command(args):
     run_chapters(chapters(folder), {"study": args.name}, out)
     print(f"executed notebooks in {out}, tables in {tables_dir()}")
 
-# %% ../nbs/14_cli.ipynb #4f5f00e0
+# %% ../nbs/14_cli.ipynb #95fb7786
 def parser() -> argparse.ArgumentParser:
     "All commands and their options."
     p = argparse.ArgumentParser("xlt-nb", description="Zero-shot cross-lingual transfer for information extraction.")
@@ -162,6 +163,7 @@ def parser() -> argparse.ArgumentParser:
     add("name", nargs="?", default="", help="study: shipped name or YAML file (none: list them)")
     return p
 
+# %% ../nbs/14_cli.ipynb #56a28064
 def main(argv=None) -> int: # exit status
     "Entry point of the command `xlt-nb`."
     args = parser().parse_args(argv)
