@@ -6,16 +6,17 @@
 __all__ = ['NO_RELATION', 'SPLITS', 'EVENT_TYPES', 'MINION_LANGUAGES', 'CORPORA', 'PUBLISHED', 'WORD', 'ENTITY_TYPES',
            'RELATIONS', 'MARKUP', 'CROSSRE_DOMAINS', 'CROSSRE_ENTITIES', 'CROSSRE_RELATIONS', 'HELD_OUT', 'NEGATIVES',
            'CROSSRE_LANGUAGES', 'SMILER_LANGUAGES', 'SMILER_HEADER', 'SMILER_RELATIONS', 'SMILER_TAG', 'UPOS',
-           'UD_SHARES', 'CONLL_ENDINGS', 'BIO_TAG', 'READERS', 'Span', 'Relation', 'Example', 'Corpus', 'quirk_notes',
-           'read_lines', 'bio_spans', 'bio_labels', 'register_corpus', 'load_corpus', 'read_minion', 'shared_texts',
-           'check_splits', 'split_words', 'Markup', 'parse_markup', 'words_inside', 'word_spans', 'parse_item',
-           'read_xlt17', 'stratified_splits', 'split_imbalance', 'hash_share', 'CrossreRow', 'crossre_splits',
-           'unrelated_pairs', 'draw_pairs', 'read_multicrossre', 'parallel_subset', 'unpack', 'parse_tags',
-           'read_smiler', 'UdSentence', 'read_conllu', 'ud_splits', 'read_ud', 'conll_sentences', 'bio2', 'read_conll',
-           'n_labelled', 'subsample', 'corpus_statistics', 'label_types', 'label_priors', 'prior_distance', 'is_here',
-           'statistics_table', 'parallel_positions', 'quirk_table', 'readers_table']
+           'UD_SHARES', 'CONLL_ENDINGS', 'BIO_TAG', 'TASK_PREFIXES', 'READERS', 'Span', 'Relation', 'Example', 'Corpus',
+           'quirk_notes', 'read_lines', 'bio_spans', 'bio_labels', 'register_corpus', 'load_corpus', 'read_minion',
+           'shared_texts', 'check_splits', 'split_words', 'Markup', 'parse_markup', 'words_inside', 'word_spans',
+           'parse_item', 'read_xlt17', 'stratified_splits', 'split_imbalance', 'hash_share', 'CrossreRow',
+           'crossre_splits', 'unrelated_pairs', 'draw_pairs', 'read_multicrossre', 'parallel_subset', 'unpack',
+           'parse_tags', 'read_smiler', 'UdSentence', 'read_conllu', 'ud_splits', 'read_ud', 'conll_sentences', 'bio2',
+           'read_conll', 'n_labelled', 'subsample', 'corpus_statistics', 'label_types', 'label_priors',
+           'prior_distance', 'is_here', 'statistics_table', 'parallel_positions', 'training_priors', 'quirk_table',
+           'readers_table']
 
-# %% ../nbs/03_corpora.ipynb #c521a5dc
+# %% ../nbs/03_corpora.ipynb #7c53c992
 import collections, functools, gc, hashlib, itertools, json, lzma, tempfile, unicodedata, zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ import numpy as np
 import pandas as pd
 import regex
 
-from .core import XltError, check_choice, data_dir, external_dir, file_checksum
+from .core import XltError, atomic_path, check_choice, data_dir, external_dir, file_checksum, tables_dir
 from .languages import LANGUAGES, language
 
 # %% ../nbs/03_corpora.ipynb #f17157a4
@@ -848,7 +849,7 @@ def prior_distance(priors: pd.DataFrame) -> pd.DataFrame: # square, in [0, 1]
     from scipy.spatial.distance import jensenshannon
     return pd.DataFrame([[jensenshannon(a, b, base=2) for b in priors.to_numpy()] for a in priors.to_numpy()], priors.index, priors.index).fillna(0.0)
 
-# %% ../nbs/03_corpora.ipynb #36987bfc
+# %% ../nbs/03_corpora.ipynb #8538cc83
 @functools.cache
 def _loaded(name, root): return load_corpus(name, root=root)
 
@@ -861,7 +862,6 @@ def is_here(
 
 def statistics_table(name: str, root=None) -> pd.DataFrame:
     "Statistics and label priors of a corpus: from its files if they are there, else from the committed table."
-    from xlt_nb.core import atomic_path, tables_dir
     path = tables_dir()/f"corpus_{name}.csv"
     if not is_here(name, root) and path.exists(): return pd.read_csv(path)
     corpus = _loaded(name, root)
@@ -876,13 +876,12 @@ def _long_priors(corpus):
     one = lambda split, task: label_priors(corpus, split, task).add_prefix(f"{task}:" if len(tasks) > 1 else "")
     return pd.concat([pd.concat([one(s, t) for t in tasks], axis=1).rename_axis("language").reset_index().assign(split=s) for s in SPLITS], ignore_index=True)
 
-# %% ../nbs/03_corpora.ipynb #f75b4eac
+# %% ../nbs/03_corpora.ipynb #3d197d54
 def parallel_positions(
     name: str, # a parallel corpus
     root=None, # folder that holds the data set's folder
 ) -> np.ndarray: # positions in the test set of every language, from 0
     "Where the texts of `parallel_subset` stand: from the files if they are there, else from the committed table."
-    from xlt_nb.core import atomic_path, tables_dir
     path = tables_dir()/f"corpus_{name}_parallel.csv"
     if not is_here(name, root) and path.exists(): return pd.read_csv(path).position.to_numpy()
     corpus = _loaded(name, root)
@@ -894,7 +893,24 @@ def parallel_positions(
         with atomic_path(path) as p: pd.DataFrame({"position": positions}).to_csv(p, index=False)
     return positions
 
-# %% ../nbs/03_corpora.ipynb #37e20299
+# %% ../nbs/03_corpora.ipynb #f30e63ce
+TASK_PREFIXES = ("events", "entities", "relations", "tags") # of the labels of a corpus with several tasks, see `label_types`
+
+def training_priors(
+    statistics, # a table of `statistics_table`, or a corpus whose table is committed
+    task: str, # events, entities, relations or pos
+) -> pd.DataFrame: # languages × labels; empty if there are no committed statistics of this corpus
+    "Label priors of a task in the training sets."
+    if isinstance(statistics, str):
+        path = tables_dir()/f"corpus_{statistics}.csv"
+        if not path.is_file(): return pd.DataFrame()
+        statistics = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    labels = statistics.columns[list(statistics.columns).index("relations") + 1:].drop("unrelated", errors="ignore")
+    prefix = f"{'tags' if task == 'pos' else task}:" if any(c.split(":")[0] in TASK_PREFIXES for c in labels) else ""
+    table = statistics[statistics.split == "train"].set_index("language")[[c for c in labels if c.startswith(prefix)]].dropna()
+    return table.rename(columns=lambda c: c.removeprefix(prefix))
+
+# %% ../nbs/03_corpora.ipynb #2c01589d
 READERS = ("minion", "multicrossre", "ud", "smiler") # corpora that are not shipped
 
 def quirk_table(corpus: Corpus) -> pd.DataFrame: # columns corpus, language, what, count
@@ -905,7 +921,6 @@ def quirk_table(corpus: Corpus) -> pd.DataFrame: # columns corpus, language, wha
 
 def readers_table(root=None) -> pd.DataFrame:
     "`quirk_table` of all corpora whose files are there; the rest from the committed table."
-    from xlt_nb.core import atomic_path, tables_dir
     path, here = tables_dir()/"corpus_readers.csv", [x for x in READERS if is_here(x, root)]
     tables = [quirk_table(_loaded(x, root)) for x in here]
     if path.exists(): tables.append(pd.read_csv(path, keep_default_na=False).query("corpus not in @here"))

@@ -10,7 +10,7 @@ __all__ = ['KEYS', 'CELL', 'METRICS', 'OWN_COLUMNS', 'OPTIONAL', 'MIN_LANGUAGES'
            'variance_components', 'heldout', 'task_agreement', 'detectable_r', 'can_decide', 'as_text', 'plot_forest',
            'plot_agreement', 'answers']
 
-# %% ../nbs/09_regression.ipynb #a7b9515a
+# %% ../nbs/09_regression.ipynb #3121ae35
 import itertools, math, textwrap
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import pandas as pd
 import seaborn as sns
 
 from .core import RESULT_COLUMNS, XltError, check_choice, nearest, tables_dir
-from .corpora import prior_distance
+from .corpora import prior_distance, training_priors
 from .distances import DISTANCES, MODES, PAPER_DISTANCES, combined, distance_matrix, load_uriel
 from .languages import LANGUAGES, language
 from .stats import (EFFECTS, LANGUAGE_SETS, adjust, bootstrap_languages, cells, correlate, detectable, honest_power, label_permutations, mixed_model, mrqap,
@@ -226,13 +226,7 @@ def datasets(
 
 def dataset_name(key: tuple) -> str: return " / ".join(Path(str(k)).name for k in key if k) or "your table"
 
-# %% ../nbs/09_regression.ipynb #6af76929
-def _shares(statistics: pd.DataFrame, task: str) -> pd.DataFrame: # languages × labels
-    "Label priors of a task in the training sets, from a corpus' committed statistics."
-    labels = statistics.columns[list(statistics.columns).index("relations") + 1:] if "relations" in statistics else []
-    several = any(c.split(":")[0] in ("events", "relations", "entities", "pos") for c in labels)
-    return statistics[statistics.split == "train"].set_index("language")[[c for c in labels if not several or c.startswith(f"{task}:")]].dropna()
-
+# %% ../nbs/09_regression.ipynb #60657c2e
 def add_covariates(
     pairs: pd.DataFrame, # columns corpus, source, target, cost
 ) -> pd.DataFrame: # with columns log_cost and prior, where something is known
@@ -240,10 +234,7 @@ def add_covariates(
     out = pairs.copy()
     if "cost" in out and out.cost.notna().any(): out["log_cost"] = np.log(out.cost)
     for (task, corpus), part in pairs.groupby(["task", "corpus"], sort=False):
-        path = tables_dir()/f"corpus_{corpus}.csv"
-        if "prior" in pairs or not path.is_file(): continue
-        shares = _shares(pd.read_csv(path, keep_default_na=False, na_values=[""]), task)
-        if shares.empty: continue
+        if "prior" in pairs or (shares := training_priors(corpus, task)).empty: continue
         d = prior_distance(shares).rename_axis(index="source", columns="target").stack().rename("prior")
         out.loc[part.index, "prior"] = part.join(d, on=["source", "target"]).prior
     return out
