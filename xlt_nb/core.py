@@ -265,14 +265,15 @@ def write_table(
         with atomic_path(tables_dir()/f"{name}.csv") as p: results.to_csv(p, index=False, float_format="%.4f")
     return results
 
-# %% ../nbs/00_core.ipynb #8f200e68
+# %% ../nbs/00_core.ipynb #a196e242
 def micro_f1(
     tp, # true positives: a number or an array
     fp, # false positives
     fn, # false negatives
 ): # of the same shape as the counts
     "Micro-F1 = 2 tp / (2 tp + fp + fn), in points (0-100); 0 where nothing is gold and nothing was predicted."
-    total = np.asarray(2*tp + fp + fn, dtype=float)
+    tp, fp, fn = (np.asarray(x, dtype=float) for x in (tp, fp, fn)) # sums of the tables' 16-bit counts would overflow
+    total = 2*tp + fp + fn
     return 100*np.divide(2*tp, total, out=np.zeros(total.shape), where=total > 0)
 
 # %% ../nbs/00_core.ipynb #dbb3b2cf
