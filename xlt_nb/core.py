@@ -249,14 +249,14 @@ def _with_runs(results, counts, new) -> tuple: # (results, counts)
     return (results.sort_values(["task", "setting", "method", "sources", "seed", "target", "metric", "run_id"], ignore_index=True),
         counts.sort_values(["run_id", "target", "sentence"], ignore_index=True))
 
-# %% ../nbs/00_core.ipynb #b08058d4
+# %% ../nbs/00_core.ipynb #b64284c1
 def write_table(
     name: str, # e.g. "transfer_minion"
     runs: list, # `Run`s to add; those already in the table are kept as they are
 ) -> pd.DataFrame: # all results of the table
     "Add finished runs to the committed tables, atomically and sorted, so that the same runs give the same bytes; an older run of the same `CELL` gives way."
-    runs_dir().mkdir(parents=True, exist_ok=True)
-    with FileLock(runs_dir()/f"{name}.lock"):
+    outputs_dir().mkdir(parents=True, exist_ok=True)
+    with FileLock(outputs_dir()/f".{name}.lock"):
         results, counts = read_table(name)
         new = [r for r in runs if r.run_id not in set(results.run_id)]
         if not new: return results
