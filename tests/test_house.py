@@ -240,18 +240,22 @@ def test_one_meaning_a_name():
 
 def dead_helpers(notebooks: list, tests: list) -> list: # lists of cells; trees
     "Private functions, classes, methods and constants of the package that neither it nor its tests use."
-    exported = [tuple(c for c in cells if c.exported) for cells in notebooks]
-    from_elsewhere = {cells: reached(c.tree for c in cells) for cells in exported}
-    from_tests = reached(tests)
+    modules = list(map(trees_of, notebooks))
+    reaches, from_tests = list(map(reached, modules)), reached(tests)
     found = []
-    for own in exported:
-        used = mentions(c.tree for c in own)
-        outside = from_tests.union(*(names for cells, names in from_elsewhere.items() if cells is not own))
-        for cell, node, name in private_names(own):
+    for n, cells in enumerate(notebooks):
+        used = mentions(modules[n])
+        outside = from_tests.union(*reaches[:n], *reaches[n + 1:])
+        for cell, node, name in private_names(c for c in cells if c.exported):
             inside = mentions([node]) if isinstance(node, DEFINITIONS) else {} # by itself
             idle = used[name] <= inside.get(name, 0) and name not in outside and not is_registered(node)
             if idle: found.append(f"{cell.at(node.lineno)} … {name}: nothing uses it")
     return found
+
+
+def trees_of(cells) -> list:
+    "What a notebook exports."
+    return [c.tree for c in cells if c.exported]
 
 
 def private_names(cells) -> list: # of (cell, node, name)
