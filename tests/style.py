@@ -239,11 +239,11 @@ def main(argv=None) -> None:
     p.add_argument("--table", metavar="CSV", default=TABLE, help="where --append puts it (default: %(default)s)")
     args = p.parse_args(argv)
     table = measure(args.folder)
+    if args.export: write(table, args.export)
+    if args.append: append(table, args.append, args.table)
     print(as_text(table))
     for path in sorted(Path(args.folder).glob("*.ipynb")):
         if missing := not_called(read(path)): print(f"\nnot called in {path.stem}: {', '.join(missing)}")
-    if args.export: write(table, args.export)
-    if args.append: append(table, args.append, args.table)
 
 
 if __name__ == "__main__": main()
