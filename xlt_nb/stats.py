@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['TEST_SET', 'TAILS', 'EFFECTS', 'ERRORS', 'EXACT', 'METHODS', 'STATISTICS', 'ADJUSTMENTS', 'BRANCHES', 'LANGUAGE_SETS',
            'SCENARIOS', 'TESTS', 'BLOCK', 'sentence_draws', 'bootstrap_f1', 'permutation_f1', 'paired_permutation',
-           'align', 'cells', 'within', 'correlate_targets', 'correlate', 'dyadic_meat', 'regress', 'label_permutations',
-           'mrqap', 'qap', 'mixed_model', 'bootstrap_languages', 'adjust', 'noise_ceiling', 'simulate', 'rejections',
-           'calibrate', 'rejection_rates', 'verdicts', 'honest_power', 'detectable', 'power']
+           'align', 'cells', 'within', 'correlate_targets', 'correlate', 'dyadic_meat', 'additive_fit', 'regress',
+           'label_permutations', 'mrqap', 'qap', 'mixed_model', 'bootstrap_languages', 'adjust', 'noise_ceiling',
+           'simulate', 'rejections', 'calibrate', 'rejection_rates', 'verdicts', 'honest_power', 'detectable', 'power']
 
 # %% ../nbs/08_significance.ipynb #50627d7e
 import functools, itertools, math, time, warnings, zlib
@@ -316,6 +316,35 @@ def _two_way(x, e, i, j, k, **_):
     return _sandwich(x, sum(w*_cluster_meat(u, g, k) for w, g in ((1, i), (1, j), (-1, np.arange(len(u)))))), min(len(set(i)), len(set(j))) - 1
 def _dyadic(x, e, i, j, **_): return _sandwich(x, dyadic_meat(x*e[:, None], i, j)), len({*i, *j}) - 1
 
+# %% ../nbs/08_significance.ipynb #4bfec0e3
+def _normal_equations(m: np.ndarray) -> np.ndarray: # (..., 2n, 2n)
+    "Left side of the equations for source and target levels over the cells of a mask of 0 and 1."
+    n = m.shape[-1]
+    sources, targets = m.sum(-1)[..., None]*np.eye(n), m.sum(-2)[..., None]*np.eye(n)
+    sign = np.r_[np.ones(n), -np.ones(n)] # the direction the levels leave open
+    normal = np.block([[sources, m], [np.swapaxes(m, -1, -2), targets]])
+    return normal + np.outer(sign, sign)/(2*n) + 1e-11*np.eye(2*n)
+
+def _mean_seen(level: np.ndarray, seen: np.ndarray) -> np.ndarray: # (..., k, 1)
+    "Mean level of the languages that have cells."
+    return np.where(seen, level, 0).sum(-1, keepdims=True)/np.maximum(seen.sum(-1, keepdims=True), 1)
+
+# %% ../nbs/08_significance.ipynb #fe555fd5
+def additive_fit(
+    v: np.ndarray, # (..., k, n, n) tables; values outside the mask are not looked at
+    mask: np.ndarray, # (..., n, n) cells to fit
+) -> tuple: # (a, b): (..., k, n) source levels and target levels; b has mean 0
+    "Least-squares source and target levels; a language without cells gets the mean source level, and 0 as a target."
+    n = mask.shape[-1]
+    v = np.where(mask[..., None, :, :], v, 0)
+    sums = np.concatenate([v.sum(-1), v.sum(-2)], -1)
+    levels = np.linalg.solve(_normal_equations(mask.astype(float)), np.swapaxes(sums, -1, -2))
+    a, b = np.split(np.swapaxes(levels, -1, -2), [n], axis=-1)
+    is_source, is_target = mask.any(-1)[..., None, :], mask.any(-2)[..., None, :]
+    shift = _mean_seen(b, is_target)
+    a = a + shift
+    return np.where(is_source, a, _mean_seen(a, is_source)), np.where(is_target, b - shift, 0)
+
 # %% ../nbs/08_significance.ipynb #581a182b
 def _demean(
     v: np.ndarray, # (..., k, n, n) matrices
@@ -323,20 +352,13 @@ def _demean(
     effects=EFFECTS, # taken out
 ) -> np.ndarray: # residuals, 0 outside the mask
     "Take intercept and effects out of a stack of matrices, each by least squares over its own observed cells."
-    m = mask.astype(float)
+    m = mask.astype(float)[..., None, :, :]
     v = np.where(mask[..., None, :, :], v, 0)
-    rows, columns, n = m.sum(-1), m.sum(-2), m.shape[-1]
-    if "source" in effects and "target" in effects:
-        sign = np.r_[np.ones(n), -np.ones(n)] # the direction the effects leave open: rows up, columns down
-        normal = np.block([[rows[..., None]*np.eye(n), m], [np.swapaxes(m, -1, -2), columns[..., None]*np.eye(n)]])
-        normal = normal + np.outer(sign, sign)/(2*n) + 1e-11*np.eye(2*n)
-        sums = np.concatenate([v.sum(-1), v.sum(-2)], -1)
-        fit = np.swapaxes(np.linalg.solve(normal, np.swapaxes(sums, -1, -2)), -1, -2)
-        fit = fit[..., :n, None] + fit[..., None, n:]
-    elif "source" in effects: fit = (v.sum(-1) / np.maximum(rows, 1)[..., None, :])[..., None]
-    elif "target" in effects: fit = (v.sum(-2) / np.maximum(columns, 1)[..., None, :])[..., None, :]
-    else: fit = v.sum((-1, -2), keepdims=True) / np.maximum(m.sum((-1, -2)), 1)[..., None, None, None]
-    return (v - fit) * m[..., None, :, :]
+    if {*effects} == {*EFFECTS}:
+        a, b = additive_fit(v, mask)
+        return (v - (a[..., :, None] + b[..., None, :]))*m
+    axes = (-1,) if "source" in effects else (-2,) if "target" in effects else (-2, -1)
+    return (v - v.sum(axes, keepdims=True)/np.maximum(m.sum(axes, keepdims=True), 1))*m
 
 # %% ../nbs/08_significance.ipynb #1f642291
 def _jackknife(y, xs, effects, **_):
