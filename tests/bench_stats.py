@@ -74,7 +74,7 @@ def cases():
     holed = y.copy(); holed[3, 5] = holed[8, 1] = np.nan
     perms, _ = stats.label_permutations([0]*N, PERMUTATIONS)
     def t_of_r(r): return r*np.sqrt((N*(N - 1) - 2)/(1 - r*r))
-    def ours(y, others, effects): return lambda p: stats._permutation_t(y, x, others, effects, p)
+    def ours(y, others, effects): return lambda p: stats.permutation_t(y, x, others, effects, p)
     return perms, [
         ("QAP, Pearson, numpy loop", lambda p: t_of_r(loop_mantel(y, x, p)), 1000, ours(y, [], ())),
         ("QAP, Pearson, plain Python loop", lambda p: t_of_r(loop_python(y, x, p)), 300, ours(y, [], ())),

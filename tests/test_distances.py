@@ -10,7 +10,7 @@ from xlt_nb import distances as D
 from xlt_nb.core import XltError
 from xlt_nb.distances import (DISTANCES, GROUPS, MEASURES, MODES, PAPER_DISTANCES, combined, coverage, distance, distance_matrix, distance_table,
                               features, languages_with, load_uriel, paper_distances, register_distance)
-from xlt_nb.languages import LANGUAGES, MACROLANGUAGES, MINION, SMILER, language, letter_codes, resolve, uriel_codes, uriel_dir
+from xlt_nb.languages import LANGUAGES, MACROLANGUAGES, MINION, SMILER, _letter_codes, as_matrix, language, resolve, uriel_codes, uriel_dir
 
 KINDS_AND_MODES = [(k, m) for k, d in DISTANCES.items() for m in d.modes]
 ANGULAR = {"syntactic": ("syntax",), "phonological": ("phonology",), "inventory": ("inventory",), "featural": tuple(GROUPS)}
@@ -23,13 +23,13 @@ ANY_CODES = st.lists(st.sampled_from(sorted(uriel_codes())), min_size=2, max_siz
 def test_every_code_of_uriel_resolves():
     for code in uriel_codes():
         l = language(code)
-        assert l.iso3 == code or code in letter_codes() # bibliographic codes lead elsewhere
+        assert l.iso3 == code or code in _letter_codes() # bibliographic codes lead elsewhere
         assert {l.typology, l.genealogy, l.geography} <= uriel_codes()
-    for code, iso3 in letter_codes().items(): assert language(code) == language(iso3) and language(code).iso3 == iso3
+    for code, iso3 in _letter_codes().items(): assert language(code) == language(iso3) and language(code).iso3 == iso3
 
 
 def test_language_is_stable_under_its_own_code():
-    for code in [*LANGUAGES, *MACROLANGUAGES, *letter_codes()]: assert language(language(code).code) == language(code)
+    for code in [*LANGUAGES, *MACROLANGUAGES, *_letter_codes()]: assert language(language(code).code) == language(code)
 
 
 def test_subsets():
@@ -38,14 +38,51 @@ def test_subsets():
     assert all(l.name and l.family and l.branch and l.script for l in resolve(LANGUAGES))
 
 
-@pytest.mark.parametrize("bad", ["", "e", "xx", "English", "englisch", "zzzz", "en-GB", " en", None, 7, ("en",)])
+@pytest.mark.parametrize("bad", ["", "e", "xx", "zzzz", "en-", "-en", "en-Latin", "en fr", " en", "x-mine", "und-Latn", None, 7, ("en",), ["en"]])
 def test_unknown_code(bad):
     with pytest.raises(XltError, match="language"): language(bad)
 
 
-def test_unknown_code_names_the_nearest():
-    with pytest.raises(XltError, match="ja \\(Japanese\\)"): language("Japanase")
-    with pytest.raises(XltError, match="jpn"): language("jp")
+@pytest.mark.parametrize("given, iso3", [
+    ("pt-BR", "por"), ("pt_br", "por"), ("zh-Hant", "zho"), ("zh-TW", "zho"), ("zh-yue", "yue"), ("en_US", "eng"), ("sr-Latn-RS", "srp"), # BCP 47
+    ("iw", "heb"), ("in", "ind"), ("ji", "yid"), ("mo", "ron"), ("jw", "jav"), ("iw-IL", "heb"), # retired codes
+    ("swh_Latn", "swh"), ("zho_Hans", "zho"), ("arb_Arab", "arb"), ("kmr_Latn", "kmr"), ("ben_Beng", "ben"), # FLORES
+    ("prs", "prs"), ("prs-AF", "prs"), ("cmn", "cmn"), ("cmn-Hans-CN", "cmn"), ("tl", "tgl"), ("fil", "fil"), # a code is taken exactly
+    ("English", "eng"), ("Swahili", "swa"), ("scottish gaelic", "gla"), ("Norwegian Bokmål", "nob"), ("Farsi", "fas"), ("Deutsch", "deu")]) # names
+def test_every_way_to_name_a_language(given, iso3): assert language(given).iso3 == iso3
+
+
+@pytest.mark.parametrize("wrong, hint", [
+    ("Japanase", r"ja \(Japanese\)"), ("Spanich", r"es \(Spanish\)"), ("engl", r"en \(English\)"), ("francais", r"fr \(French\)"), # names
+    ("jp", r"ja \(Japanese\), the main language of Japan"), ("cz", r"cs \(Czech\)"), ("dk", r"da \(Danish\)"), # countries
+    ("nah", "Nahuatl.*no row"), ("Nahuatl", "Nahuatl.*no row"), ("stan1288", "Glottocode"), # known, but not here
+    ("zzzz", "for example: en, nl"), ("qq", "for example: en, nl")]) # nothing is like it: no language is guessed
+def test_a_wrong_code_is_met_with_what_was_meant(wrong, hint):
+    with pytest.raises(XltError, match=hint): language(wrong)
+
+
+def test_langcodes_stays_away_from_plain_codes():
+    code = "import sys; from xlt_nb.languages import *; resolve(LANGUAGES), language('ger'); sys.exit('langcodes' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# ---- matrices
+
+def test_matrix_has_the_order_of_figures_and_may_be_rectangular():
+    rows = [(s, t, 10*i + j) for i, s in enumerate(["sw", "ja", "en"]) for j, t in enumerate(["yo", "am", "de", "en"])]
+    long = pd.DataFrame(rows, columns=["source", "target", "score"]).sample(frac=1, random_state=0)
+    m = as_matrix(long)
+    assert list(m.index) == ["en", "ja", "sw"] and list(m.columns) == ["en", "de", "am", "yo"]
+    assert all(m.loc[s, t] == v for s, t, v in rows) and (m.index.name, m.columns.name) == ("source", "target")
+    assert as_matrix(long[long.score != 22]).isna().to_numpy().sum() == 1
+
+
+def test_matrix_refuses_what_is_not_one_row_a_pair():
+    long = pd.DataFrame([("en", "de", 1, 0), ("en", "de", 2, 1)], columns=["source", "target", "score", "seed"])
+    with pytest.raises(XltError, match="'en' -> 'de'.*more than once"): as_matrix(long)
+    assert as_matrix(long[long.seed.eq(1)]).loc["en", "de"] == 2
+    with pytest.raises(XltError, match="column.*'scores'.*score"): as_matrix(long, "scores")
+    with pytest.raises(XltError, match="column.*'sources'.*source"): as_matrix(long, source="sources")
 
 
 # ---- properties

@@ -1,5 +1,5 @@
-"`xlt_nb.stats` against independent references: plain loops, statsmodels, scipy, enumeration, cases worked by hand."
-import itertools
+"`xlt_nb.stats` and `xlt_nb.calibration` against independent references: plain loops, statsmodels, scipy, enumeration, cases worked by hand."
+import itertools, zlib
 
 import numpy as np
 import pandas as pd
@@ -9,9 +9,10 @@ import statsmodels.api as sm
 import statsmodels.formula.api as smf
 from hypothesis import given, settings, strategies as st
 
-from xlt_nb import stats
+from xlt_nb import calibration, stats
 from xlt_nb.core import XltError
-from xlt_nb.stats import (EFFECTS, adjust, align, bootstrap_f1, bootstrap_languages, cells, correlate, correlate_targets, dyadic_meat, label_permutations,
+from xlt_nb.stats import (EFFECTS, additive_fit, adjust, align, bootstrap_f1, bootstrap_languages, cells, correlate, correlate_targets, dyadic_meat, enough_languages, label_permutations,
+                          language_draws,
                           micro_f1, mixed_model, mrqap, noise_ceiling, paired_permutation, permutation_f1, qap, regress, sentence_draws, within)
 
 
@@ -53,7 +54,7 @@ def test_bootstrap_draws_equal_a_loop_over_resampled_sentences():
     counts = counts_table()
     draws = sentence_draws(counts, n=20, seed=3)
     for t in ("x", "y"):
-        weights = stats._sentence_weights(30, 20, [3, __import__("zlib").crc32(t.encode())]).astype(int)
+        weights = stats._sentence_weights(30, 20, [3, zlib.crc32(t.encode())]).astype(int)
         for d, r in itertools.product(range(21), ("a", "b")):
             part = counts[counts.run_id.eq(r) & counts.target.eq(t)]
             again = part.loc[part.index.repeat(weights[d])]
@@ -240,7 +241,7 @@ def test_mrqap_t_of_every_permutation_against_statsmodels(method, effects, covar
     if holes in ("x", "both"): xs[0][0, 4] = xs[0][3, 2] = np.nan
     perms = label_permutations([0]*n)[0][[0, 1, 100, 333, 719]]
     for m in (y, *xs): np.fill_diagonal(m, np.nan)
-    ours = stats._permutation_t(y, xs[0], xs[1:], effects, perms, method)
+    ours = stats.permutation_t(y, xs[0], xs[1:], effects, perms, method)
     assert np.allclose(ours, brute(y, xs, effects, perms, method), rtol=1e-5)
 
 
@@ -257,7 +258,7 @@ def test_mrqap_table_against_statsmodels_and_freedman_lane_with_added_fit():
         e, f = np.full((6, 6), np.nan), np.full((6, 6), np.nan)
         for c, (a, b) in enumerate(rows): e[a, b], f[a, b] = reduced.resid[c], reduced.fittedvalues[c]
         every = np.array([ols_t(f + e[np.ix_(p, p)], order, EFFECTS)[0] for p in itertools.islice(itertools.permutations(range(6)), 0, 720, 8)])
-        ours = stats._permutation_t(arrays, order[0], order[1:], EFFECTS, np.array([np.argsort(p) for p in itertools.islice(itertools.permutations(range(6)), 0, 720, 8)]), "fl")
+        ours = stats.permutation_t(arrays, order[0], order[1:], EFFECTS, np.array([np.argsort(p) for p in itertools.islice(itertools.permutations(range(6)), 0, 720, 8)]), "fl")
         assert np.allclose(every, ours)
 
 
@@ -288,7 +289,7 @@ def test_qap_inside_families_against_brute_force():
 def test_random_permutations_agree_with_the_exact_test(monkeypatch):
     y, x = square(7), square(7, 3)
     exact = qap(y, x, effects=EFFECTS)
-    monkeypatch.setattr(stats, "EXACT", 1)
+    monkeypatch.setattr(stats, "_EXACT", 1)
     drawn = qap(y, x, effects=EFFECTS, n=20_000)
     assert exact.exact and not drawn.exact and drawn.permutations == 20_000 and abs(exact.p - drawn.p) < 0.015
 
@@ -474,25 +475,25 @@ def test_noise_ceiling_without_repetitions():
 def test_simulated_effect_has_the_size_asked_for():
     r = []
     for seed in range(60):
-        y, x = stats.simulate(stats.LANGUAGE_SETS[17], {"source": 1, "target": 2, "pair": 1}, -0.4, seed)
+        y, x = calibration.simulate(calibration.LANGUAGE_SETS[17], {"source": 1, "target": 2, "pair": 1}, -0.4, seed)
         c = [within(pd.DataFrame(m)).stack().dropna() for m in (y, x)]
         r.append(np.corrcoef(*c)[0, 1])
     assert abs(np.mean(r) + 0.4) < 0.03
 
 
 def test_qap_keeps_its_level_and_least_squares_does_not():
-    table = stats.rejections(12, "source and target effects", tests=("Pearson, least squares", "QAP", "MRQAP"), draws=200).set_index("test").reject_05
+    table = calibration.rejections(12, "source and target effects", tests=("Pearson, least squares", "QAP", "MRQAP"), draws=200).set_index("test").reject_05
     assert table["QAP"] <= 20 and table["MRQAP"] <= 20 and table["Pearson, least squares"] >= 40
 
 
 def test_calibration_goes_on_where_it_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr(stats, "BLOCK", 3)
+    monkeypatch.setattr(calibration, "_BLOCK", 3)
     options = dict(languages=(8,), scenarios=("independent cells",), tests=("Spearman", "Pearson, least squares"), draws=9)
-    monkeypatch.setenv("XLT_OUTPUTS", str(tmp_path/"a")); whole = stats.calibrate("c", **options)
+    monkeypatch.setenv("XLT_OUTPUTS", str(tmp_path/"a")); whole = calibration.calibrate("c", **options)
     monkeypatch.setenv("XLT_OUTPUTS", str(tmp_path/"b"))
-    assert stats.calibrate("c", **options, seconds=-1).empty
-    part = stats.calibrate("c", **options | {"draws": 3})
-    again = stats.calibrate("c", **options)
+    assert calibration.calibrate("c", **options, seconds=-1).empty
+    part = calibration.calibrate("c", **options | {"draws": 3})
+    again = calibration.calibrate("c", **options)
     assert (part.draws == 3).all() and (again.draws == 9).all()
     pd.testing.assert_frame_equal(whole, again)
     assert (tmp_path/"a/tables/c.csv").read_bytes() == (tmp_path/"b/tables/c.csv").read_bytes()

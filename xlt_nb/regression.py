@@ -23,7 +23,8 @@ from .core import RESULT_COLUMNS, XltError, check_choice, nearest, tables_dir
 from .corpora import prior_distance, training_priors
 from .distances import DISTANCES, MODES, PAPER_DISTANCES, combined, distance_matrix, load_uriel
 from .languages import LANGUAGES, language
-from .stats import (EFFECTS, LANGUAGE_SETS, adjust, bootstrap_languages, cells, correlate, detectable, honest_power, label_permutations, mixed_model, mrqap,
+from .calibration import LANGUAGE_SETS, detectable, honest_power
+from .stats import (EFFECTS, adjust, bootstrap_languages, cells, correlate, label_permutations, mixed_model, mrqap,
                           noise_ceiling, qap, regress, within)
 
 # %% ../nbs/09_regression.ipynb #fe274fe3
