@@ -85,6 +85,7 @@ def _read_array(
     order = np.argsort(langs)
     return langs, names, data[order[np.searchsorted(langs[order], codes)]]
 
+# %% ../nbs/02_distances.ipynb #9244b231
 def _read_wheel(folder) -> Uriel:
     "All arrays, from the wheel's files."
     codes, names, union = _read_array(folder/"features.npz")
@@ -106,6 +107,7 @@ def _cache_file(folder): # a path, or None where there is no place for a cache
     try: return cache_dir()/f"uriel-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     except OSError: return None
 
+# %% ../nbs/02_distances.ipynb #0435884e
 @functools.lru_cache(maxsize=1)
 def load_uriel() -> Uriel:
     "URIEL's arrays: from the cache, or from the wheel the first time."
@@ -140,12 +142,14 @@ def _memberships(languages) -> np.ndarray: # languages × families
     np.put_along_axis(values, labels.astype(int), 1, axis=1) # -1 falls on the extra column
     return values[:, :-1]
 
+# %% ../nbs/02_distances.ipynb #a9ad0169
 def _typology(languages, group: str, array: str) -> np.ndarray: # languages × features of the group
     "Feature values of one array; NaN where unknown."
     u = load_uriel()
     values = getattr(u, array)[u.rows(l.typology for l in languages)][:, _columns(group)].astype(float)
     return np.where(values < 0, np.nan, values/(10_000 if array == "average" else 1))
 
+# %% ../nbs/02_distances.ipynb #145a811f
 def features(
     feature_set: str, # one of `FEATURE_SETS`
     languages=LANGUAGES, # codes
@@ -178,6 +182,7 @@ class Distance:
     compute: Callable # (list of Language, mode) -> (values, coverage), both n × n
     known: Callable # () -> True for each row of URIEL that has data for it
 
+# %% ../nbs/02_distances.ipynb #2240931d
 DISTANCES = {} # name -> `Distance`
 
 def _everywhere() -> np.ndarray:
@@ -226,6 +231,7 @@ def _without_data(languages) -> np.ndarray:
     "Languages for which the published tables had no data."
     return np.array([l.iso3 in _NO_PUBLISHED_DATA for l in languages])
 
+# %% ../nbs/02_distances.ipynb #a9866191
 def _published_vectors(languages, groups):
     "Values and mask of the known, with the artefacts of the published tables."
     u, keep = load_uriel(), _columns(*groups)
@@ -238,6 +244,7 @@ def _published_vectors(languages, groups):
     values[:, u.features[keep] == "P_UVULARS"] = 0
     return values, known
 
+# %% ../nbs/02_distances.ipynb #200edcaa
 def _vectors(languages, groups, mode):
     "Values (0 where unknown) and mask of the known, languages × features."
     if mode == "published": return _published_vectors(languages, groups)
@@ -257,6 +264,7 @@ def _has_features(groups):
     "Which rows of URIEL have at least one feature of the groups."
     return (load_uriel().union[:, _columns(*groups)] >= 0).any(1)
 
+# %% ../nbs/02_distances.ipynb #cfc275ba
 def _angular_distance(groups, languages, mode):
     values, known = _vectors(languages, groups, mode)
     return angular(values, known if mode == "shared" else None), _shared_share(known)
@@ -278,6 +286,7 @@ def _shared_families(labels) -> tuple: # n × n counts of families in common, n 
     member = csr_array((np.ones(len(row)), (row, labels[row, place])), shape=shape)
     return (member @ member.T).toarray(), np.bincount(row, minlength=len(labels))
 
+# %% ../nbs/02_distances.ipynb #9f37fd63
 def _in_family():
     "Which rows of URIEL belong to a family."
     return (load_uriel().family >= 0).any(1)
@@ -331,6 +340,7 @@ def _compute(kind, languages, mode):
     np.fill_diagonal(values, 0)
     return labels, values, share
 
+# %% ../nbs/02_distances.ipynb #71669174
 def distance_matrix(
     kind: str, # one of `DISTANCES`
     languages=LANGUAGES, # codes
@@ -412,6 +422,7 @@ def _paper_vectors(group, rows):
     values = average/10_000
     return np.rint(values) if group == "syntax" else values, average >= 0
 
+# %% ../nbs/02_distances.ipynb #23bdfe63
 def _binary_distance(measure, group, languages, mode):
     values, observed = _vectors(languages, [group], "knn" if mode == "knn" else "shared")
     rows = load_uriel().rows(l.typology for l in languages)
@@ -469,6 +480,7 @@ def paper_distances(
     "The fourteen distances of Ngo & Nguyen (2024)."
     return {kind: distance_matrix(kind, languages, "published") for kind in PAPER_DISTANCES}
 
+# %% ../nbs/02_distances.ipynb #60193b5e
 def combined(
     languages=LANGUAGES, # codes
     weights=PAPER_WEIGHTS, # kind -> weight; default: those of the paper
