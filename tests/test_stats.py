@@ -416,6 +416,64 @@ def test_mixed_model_finds_the_components_and_checks_its_input():
     with pytest.raises(XltError, match="linearly dependent"): mixed_model(c.assign(x=1.0), ["x"])
 
 
+@pytest.mark.parametrize("sources, targets, missing", [(2, 4, 0), (3, 5, 0), (3, 5, 2), (5, 3, 1), (2, 6, 1)])
+@pytest.mark.parametrize("effects", [(), ("source",), EFFECTS])
+def test_small_rectangles_against_statsmodels(sources, targets, missing, effects):
+    "A few sources and targets, some languages in one role only: correlations, slopes and every permutation are those of plain regressions."
+    n = max(sources, targets) + 1
+    x = square(n, 1)
+    y = square(n, 0).iloc[:sources, n - targets:].copy()
+    off = [(a, b) for a in y.index for b in y.columns if a != b]
+    for a, b in np.random.default_rng(2).permutation(off)[:missing]: y.loc[a, b] = np.nan
+    labels, arrays, named = align(y, x)
+    c = cells(y, {"x": x})
+    assert len(c) == len(off) - missing and set(labels) == {*c.source, *c.target}
+    t, slope, fit, rows = ols_t(arrays, [named["distance"]], effects)
+    assert fit.df_resid >= 1 # something is left to estimate; see below for what happens if not
+    ours = regress(y, x, effects, "naive").loc["distance"]
+    assert ours.cells == len(rows) and np.isclose(ours.slope, slope) and np.isclose(ours.t, t)
+    perms = label_permutations([0]*len(labels))[0][::37]
+    every = stats.permutation_t(arrays, named["distance"], [], effects, perms)
+    if not effects: assert np.allclose(every, [ols_t(arrays, [named["distance"][np.ix_(p, p)]], effects)[0] for p in perms])
+    assert np.isclose(every[0], t) and np.isfinite(qap(y, x, effects).p)
+    left = [smf.ols("v ~ C(source) + C(target)", c.assign(v=c[k])).fit().resid for k in ("value", "x")]
+    assert np.isclose(correlate(y, x).within["distance"], np.corrcoef(*left)[0, 1])
+
+
+@pytest.mark.parametrize("sources, targets", [(1, 3), (1, 5), (2, 3)])
+def test_rectangles_too_small_for_effects_are_undefined_not_wrong(sources, targets):
+    y, x = square(6).iloc[:sources, :targets], square(6, 1)
+    row = regress(y, x, EFFECTS, "naive").loc["distance"]
+    assert np.isnan([row.slope, row.se, row.p]).all() and np.isnan(qap(y, x, EFFECTS).p)
+    assert np.isfinite(correlate(y, x).pearson["distance"]) or len(cells(y)) < 3
+    with pytest.raises(XltError, match="at least 3"): qap(y.iloc[:1, :2], x)
+
+
+def test_additive_fit_is_least_squares_also_with_holes_and_unseen_languages():
+    y = square(7, 3, 6)
+    mask = np.isfinite(y.to_numpy()) & ~np.eye(7, dtype=bool)
+    mask[2] = mask[:, 5] = False # never a source; never a target
+    a, b = additive_fit(y.to_numpy()[None], mask)
+    i, j = np.nonzero(mask)
+    table = pd.DataFrame({"v": y.to_numpy()[mask], "i": i, "j": j})
+    fit = smf.ols("v ~ C(i) + C(j)", table).fit()
+    assert np.allclose((a[0][:, None] + b[0])[mask], fit.fittedvalues, atol=1e-7)
+    others = np.arange(7) != 2
+    assert np.isclose(a[0, 2], a[0, others].mean()) and b[0, 5] == 0 and np.isclose(b[0].sum(), 0)
+    stack, masks = np.stack([y.to_numpy(), y.to_numpy().T])[:, None], np.stack([mask, mask.T])
+    for k, (one, two) in enumerate(zip(*additive_fit(stack, masks))):
+        alone = additive_fit(stack[k], masks[k])
+        assert np.allclose(one, alone[0]) and np.allclose(two, alone[1])
+
+
+def test_language_draws_in_sittings_and_which_can_be_used():
+    rng = np.random.default_rng(3)
+    assert np.array_equal(language_draws(9, 100, 3), np.vstack([language_draws(9, k, rng) for k in (64, 36)]))
+    draws = np.where(language_draws(9, 300, 1) < 6, language_draws(9, 300, 1), -1) # six of nine are in this data set
+    assert list(enough_languages(draws, 6)) == [len(set(d.tolist()) - {-1}) >= 4 for d in draws]
+    assert list(enough_languages(draws, 3)) == [len(set(d.tolist()) - {-1}) >= 3 for d in draws]
+
+
 def test_a_large_rectangular_matrix():
     "65 sources, 105 targets, three distances, every test but the exact ones."
     names, rng = [f"l{k}" for k in range(105)], np.random.default_rng(0)
@@ -484,6 +542,24 @@ def test_simulated_effect_has_the_size_asked_for():
 def test_qap_keeps_its_level_and_least_squares_does_not():
     table = calibration.rejections(12, "source and target effects", tests=("Pearson, least squares", "QAP", "MRQAP"), draws=200).set_index("test").reject_05
     assert table["QAP"] <= 20 and table["MRQAP"] <= 20 and table["Pearson, least squares"] >= 40
+
+
+def test_no_effect_under_family_structure():
+    "Pairs of families share something that has nothing to do with distance: only tests that know the families keep their level within effects."
+    tests = ("fixed effects, least squares", "MRQAP", "MRQAP inside families", "fixed effects, jackknife over languages")
+    table = calibration.rejections(17, "… and families", tests=tests, block=77, draws=200).set_index("test").reject_05
+    assert table["MRQAP inside families"] <= 20 and table["fixed effects, jackknife over languages"] <= 20
+    assert table["MRQAP"] >= 16 and table["fixed effects, least squares"] >= 24
+    pooled = calibration.rejections(12, "… and families", tests=("QAP inside families", "Pearson, least squares"), block=77, draws=200).set_index("test").reject_05
+    assert pooled["QAP inside families"] <= 20 and pooled["Pearson, least squares"] >= 40
+
+
+def test_families_of_one_language_leave_nothing_to_permute():
+    y, x = square(5), square(5, 1)
+    alone = qap(y, x, families={l: l for l in y.index})
+    assert alone.p == 1 and alone.permutations == 1
+    trial = calibration.TESTS["QAP inside families"].p(y.to_numpy(), x.to_numpy(), list("abcde"), 0)
+    assert np.isnan(trial) # not counted as a test that never rejects
 
 
 def test_calibration_goes_on_where_it_stopped(tmp_path, monkeypatch):

@@ -32,6 +32,7 @@ LANGUAGE_SETS = { # number of languages -> the family of each
     17: [branch for branch, languages in BRANCHES.items() for _ in languages.split()],
 }
 
+# %% ../nbs/08b_calibration.ipynb #9b6b724f
 SCENARIOS = { # standard deviations of the effects, that of a single cell's noise being 1
     "independent cells": {},
     "source and target effects": dict(source=1, target=2),
@@ -50,6 +51,7 @@ def _symmetric(rng, k: int) -> np.ndarray:
     m = rng.normal(size=(k, k))
     return np.triu(m) + np.triu(m, 1).T
 
+# %% ../nbs/08b_calibration.ipynb #97debeb7
 def _distance(rng, codes: np.ndarray) -> np.ndarray:
     "Distances between places in a space to which family and language contribute equally; some places are remote."
     place = _by_family(rng, codes, 0.5, (5,)) * np.exp(0.3*rng.normal(size=(len(codes), 1)))
@@ -95,6 +97,7 @@ def _qap_p(y, x, families, seed, effects=(), inside=False, n=999):
     if len(perms) > n + 1: perms = perms[np.r_[0, np.random.default_rng(seed).integers(len(perms), size=n)]]
     return share_extreme(permutation_t(y, x, [], effects, perms))
 
+# %% ../nbs/08b_calibration.ipynb #c5b6fad9
 def _bootstrap_p(y, x, families, seed, statistic):
     "0.005, 0.03 or 1: which of the 99% and the 95% interval over languages leaves out zero."
     intervals = language_interval(y, x, statistic, 400, seed, [0.99, 0.95])
@@ -106,6 +109,7 @@ def _unordered(a: np.ndarray, b: np.ndarray, n: int) -> np.ndarray:
     "Codes of unordered pairs of numbers below n."
     return np.unique(np.minimum(a, b)*n + np.maximum(a, b), return_inverse=True)[1]
 
+# %% ../nbs/08b_calibration.ipynb #6647ca8b
 def _mixed_p(y, x, families, seed, more=()):
     "Wald test of the slope in a model with crossed random effects of source, target and `more`."
     i, j = np.nonzero(np.isfinite(y))
@@ -116,6 +120,7 @@ def _mixed_p(y, x, families, seed, more=()):
     slope, cov, _ = fit_mixed(y[i, j], design, [codes[c] for c in ("source", "target", *more)])
     return 2*special.ndtr(-abs(slope[1])/np.sqrt(cov[1, 1]))
 
+# %% ../nbs/08b_calibration.ipynb #4f3942c5
 def _statsmodels_p(y, x, families, seed):
     "The Wald test of `statsmodels`."
     names = np.arange(len(y)).astype(str)
@@ -132,6 +137,7 @@ class Trial(NamedTuple):
     draws: int # simulated studies at most
     p: Callable # (y, x, families, seed) -> p-value
 
+# %% ../nbs/08b_calibration.ipynb #84d02762
 _pooled = partial(Trial, "pooled", 2000)
 _within = partial(Trial, "within", 2000)
 _both = dict(effects=EFFECTS)
@@ -172,6 +178,7 @@ def _p_values(families, scenario, r, tests, seeds) -> pd.DataFrame:
         rows.append([TESTS[test].p(y, x, families, seed) for test in tests])
     return pd.DataFrame(rows, columns=list(tests))
 
+# %% ../nbs/08b_calibration.ipynb #65315505
 def rejections(
     languages: int, # a key of `LANGUAGE_SETS`
     scenario: str, # a key of `SCENARIOS`
@@ -195,6 +202,7 @@ def _block_file(name: str, languages: int, scenario: str, r: float, block: int) 
     place = list(SCENARIOS).index(scenario)
     return runs_dir()/"calibration"/name/f"{languages}-{place}-{round(1000*r)}-{block}.csv"
 
+# %% ../nbs/08b_calibration.ipynb #3e3786d9
 def calibrate(
     name: str, # table to write: `outputs/tables/<name>.csv`
     languages=tuple(LANGUAGE_SETS), # numbers of languages
@@ -257,6 +265,7 @@ def honest_power(
     known = liberal.reindex(pd.MultiIndex.from_frame(rates[condition])) # a condition that was not tried is not trusted
     return rates[~known.fillna(True).to_numpy(bool)]
 
+# %% ../nbs/08b_calibration.ipynb #9c5655a3
 def detectable(
     power: pd.DataFrame, # of `honest_power`
     share: float = 0.8, # power asked for

@@ -58,6 +58,7 @@ def uriel_codes() -> frozenset:
     "The ISO 639-3 codes that URIEL has rows for."
     with np.load(uriel_dir()/"features.npz") as z: return frozenset(z["langs"].tolist())
 
+# %% ../nbs/01_languages.ipynb #ff9b0dcb
 @functools.cache
 def _letter_codes() -> dict:
     "ISO 639-1 and ISO 639-2/B codes -> ISO 639-3."
@@ -113,6 +114,7 @@ def _subtags(code: str) -> list:
     if not current.is_valid() or not current.language: return []
     return [*(written.extlangs or []), written.language, current.language]
 
+# %% ../nbs/01_languages.ipynb #40f1c0d7
 def _named(
     text: str, # a name
     language: str | None = "en", # the name is in this language or the language itself; None: in any
@@ -123,6 +125,7 @@ def _named(
     try: return find(text, language).language
     except LookupError: return None
 
+# %% ../nbs/01_languages.ipynb #70d64bc7
 def _iso3(code: str) -> str | None:
     "The row of URIEL that a code, tag or name leads to, by the rules above."
     if _row(code.lower()): return _row(code.lower())
@@ -141,11 +144,13 @@ def _name(code: str) -> str:
     name = Tag.get(code, normalize=False).language_name()
     return code if name.startswith("Unknown language") else name
 
+# %% ../nbs/01_languages.ipynb #bacc8e7e
 @functools.cache
 def _well_known() -> dict:
     "Lower-case name -> code, for the languages that have a two-letter code."
     return {_name(code).lower(): code for code in _two_letter().values()}
 
+# %% ../nbs/01_languages.ipynb #e390be96
 def _language_of_country(code: str) -> str | None:
     "Code and name of the main language of a two-letter country code, for a hint."
     from langcodes import Language as Tag
@@ -163,6 +168,7 @@ def _similar_names(text: str) -> list:
     names = names or nearest(text, _well_known(), 2, cutoff=0.7)
     return [f"{_well_known()[name]} ({_name(_well_known()[name])})" for name in names[:3]]
 
+# %% ../nbs/01_languages.ipynb #5904fa64
 def _unknown(code: str) -> XltError:
     "The error for what leads to no row of URIEL."
     if re.fullmatch("[a-z0-9]{4}[0-9]{4}", code.lower()): return XltError(_GLOTTOCODE.format(code))
@@ -183,6 +189,7 @@ def _language(code: str) -> Language:
     _, typology, genealogy = MACROLANGUAGES.get(iso3, (iso3, iso3, iso3))
     return Language(short, iso3, _name(short), family, branch, script, typology, genealogy, geography=genealogy)
 
+# %% ../nbs/01_languages.ipynb #7bd26ddd
 def language(
     code: str, # ISO 639 code, BCP 47 tag, retired code, FLORES code or name, in any case
 ) -> Language:
@@ -218,6 +225,7 @@ def _in_order(codes) -> list:
     codes = set(codes)
     return [code for code in LANGUAGES if code in codes] + sorted(codes - set(LANGUAGES))
 
+# %% ../nbs/01_languages.ipynb #b1bb426f
 def as_matrix(
     cells: pd.DataFrame, # one row a pair of languages
     column: str = "score", # what the cells hold

@@ -36,6 +36,7 @@ def _number(name: str) -> int:
     "A number made from a name, to seed its draws with."
     return zlib.crc32(name.encode())
 
+# %% ../nbs/08_significance.ipynb #fc32c7d0
 def _sentence_weights(n_sentences: int, n: int, seed: list) -> np.ndarray:
     "Weights (n + 1, n_sentences): row 0 is the sample itself, the others are bootstrap draws."
     rng = np.random.default_rng(seed)
@@ -55,6 +56,7 @@ def _check_gold(cube, runs, sentences, name):
     s, r = bad[0]
     raise XltError(_OTHER_GOLD.format(runs[r], gold[s, r], sentences[s], name, gold[s].max()))
 
+# %% ../nbs/08_significance.ipynb #23943266
 def _count_cube(
     counts: pd.DataFrame, # counts of one test set
     name: str, # of the test set, for messages
@@ -79,6 +81,7 @@ def _look_up(counts: pd.DataFrame, by: list, results: pd.DataFrame) -> pd.DataFr
     if len(lost): raise XltError(f"results: no row for run {lost.iloc[0]!r}")
     return counts.merge(runs, on="run_id", how="left", validate="many_to_one")
 
+# %% ../nbs/08_significance.ipynb #2200ef15
 def _with_columns(
     counts: pd.DataFrame, # columns run_id, target, sentence, tp, fp, fn
     by: list, # columns wanted
@@ -98,6 +101,7 @@ def _resampled_f1(cube: np.ndarray, weights: np.ndarray) -> np.ndarray: # (runs,
     sums = weights @ cube.reshape(len(cube), -1)
     return micro_f1(*np.moveaxis(sums.reshape(len(weights), -1, 3), -1, 0)).T
 
+# %% ../nbs/08_significance.ipynb #ee9888f4
 def _cell_of_runs(part: pd.DataFrame, by: list, name: str) -> pd.DataFrame: # indexed by run_id
     "What the columns `by` say about each run of a test set."
     runs = part.drop_duplicates(["run_id", *by]).set_index("run_id")
@@ -160,6 +164,7 @@ def _paired_cubes(a: pd.DataFrame, b: pd.DataFrame):
             raise XltError(_NO_PAIRS.format(name, old.shape[1], new.shape[1]))
         yield name, old, new
 
+# %% ../nbs/08_significance.ipynb #fe84e489
 def _mean_f1(sums: np.ndarray) -> np.ndarray:
     "Micro-F1 of (exchanges, runs, (tp, fp, fn)), averaged over runs."
     return micro_f1(*np.moveaxis(sums, -1, 0)).mean(1)
@@ -207,6 +212,7 @@ def _sign_patterns(units: int, n: int, seed: int) -> tuple: # (patterns × units
     random = np.random.default_rng(seed).choice([-1, 1], (n, units))
     return np.vstack([np.ones(units), random]), False
 
+# %% ../nbs/08_significance.ipynb #35898ed6
 def paired_permutation(
     a: pd.Series, # scores of one method, one a unit (target, fold)
     b: pd.Series, # scores of the other, same index
@@ -231,6 +237,7 @@ def _square(table: pd.DataFrame, labels: list) -> np.ndarray: # NaN on the diago
     np.fill_diagonal(square, np.nan)
     return square
 
+# %% ../nbs/08_significance.ipynb #61055c55
 def _labels_of(transfer: pd.DataFrame) -> list:
     "Languages with at least one off-diagonal cell; an `XltError` for what is not a labelled table."
     for axis, name in ((transfer.index, "rows"), (transfer.columns, "columns")):
@@ -251,6 +258,7 @@ def _check_covers(name: str, table: pd.DataFrame, labels: list):
     near = ", ".join(map(str, nearest(lost[0], table.index))) or "none"
     raise XltError(f"{name}: no language {lost[0]!r} ({len(lost)} missing; nearest: {near})")
 
+# %% ../nbs/08_significance.ipynb #1d1dafef
 def align(
     transfer: pd.DataFrame, # rows = source, columns = target, NaN = missing
     distances: dict | pd.DataFrame, # name -> labelled table, or one table
@@ -282,6 +290,7 @@ def _indicator(codes: np.ndarray) -> np.ndarray:
     "One column a level, 1 where it applies."
     return np.eye(codes.max() + 1)[codes]
 
+# %% ../nbs/08_significance.ipynb #d0a00359
 @functools.lru_cache(maxsize=32)
 def _effects_basis(i: bytes, j: bytes, effects: tuple) -> np.ndarray:
     "Basis of intercept and effects over the cells (i, j), kept because many tests share it."
@@ -355,6 +364,7 @@ def _correlations(transfer: pd.DataFrame, distance: pd.DataFrame) -> dict:
             "target_spearman": correlate_targets(transfer, distance, ranks=True).mean(),
             "within": _corr(_project_out(q, y), left) if varies else np.nan}
 
+# %% ../nbs/08_significance.ipynb #13ef3d2a
 def correlate(
     transfer: pd.DataFrame, # rows = source, columns = target
     distances: dict | pd.DataFrame, # name -> labelled table
@@ -376,6 +386,7 @@ def _pair_codes(i: np.ndarray, j: np.ndarray) -> np.ndarray:
     "One number for each unordered pair."
     return np.minimum(i, j)*(max(i.max(), j.max()) + 1) + np.maximum(i, j)
 
+# %% ../nbs/08_significance.ipynb #e28b6a66
 def dyadic_meat(
     u: np.ndarray, # (cells, p) regressors times residual
     i: np.ndarray, # source of each cell, as a number
@@ -397,6 +408,7 @@ def _sandwich(x, meat):
     bread = np.linalg.inv(x.T @ x)
     return bread @ meat @ bread
 
+# %% ../nbs/08_significance.ipynb #69e26410
 def _naive(x, e, k, **_):
     "As if cells were independent."
     return np.linalg.inv(x.T @ x) * (e @ e)/(len(e) - k), len(e) - k
@@ -474,6 +486,7 @@ def _jackknife(y, xs, effects, **_):
     away = slopes - slopes.mean(0)
     return away.T @ away * (n - 1)/n, n - 1
 
+# %% ../nbs/08_significance.ipynb #fed3c698
 # name -> function of (x, e, i, j, k, y, xs, effects) that gives covariance of the slopes and degrees of freedom
 ERRORS = {"naive": _naive, "source": _by_source, "two-way": _two_way, "dyadic": _dyadic, "jackknife": _jackknife}
 
@@ -490,6 +503,7 @@ def _estimable(raw, x, rank: int, effects) -> bool:
     constant = f" (number {np.argmax(empty) + 1} is constant)" if empty.any() else ""
     raise XltError(_TOGETHER.format(tuple(effects), len(x), x.shape[1], constant))
 
+# %% ../nbs/08_significance.ipynb #52444a25
 def least_squares(
     y: np.ndarray, # (n, n), NaN where missing
     xs: list, # predictors, (n, n) each
@@ -540,6 +554,7 @@ def _all_permutations(codes: tuple) -> np.ndarray:
     perms.flags.writeable = False
     return perms
 
+# %% ../nbs/08_significance.ipynb #631a80e2
 def label_permutations(
     groups: list, # one value a language (its family): languages change places only inside a group; all equal: freely
     n: int = 10_000, # random permutations, where there are more than 40,320
@@ -565,6 +580,7 @@ def _permuted(table: np.ndarray, perms: np.ndarray, i: np.ndarray, j: np.ndarray
     where += p[j]
     return table.ravel().take(where)
 
+# %% ../nbs/08_significance.ipynb #892f9ece
 def _in_chunks(perms: np.ndarray, size: int, budget: int = 2**18):
     "Slices of the permutations such that `size` numbers for each fit into the processor's cache."
     step = max(16, budget // size)
@@ -587,6 +603,7 @@ def _t_of_r(r: np.ndarray, df: float) -> np.ndarray:
     "t of a partial correlation."
     return r * np.sqrt(df / np.maximum(1 - r*r, 1e-300))
 
+# %% ../nbs/08_significance.ipynb #7ecd6453
 def _dsp_t(
     y: np.ndarray, # transfer, square
     x: np.ndarray, # the predictor, no missing cells off the diagonal
@@ -615,6 +632,7 @@ def _rank(mask: np.ndarray, effects) -> np.ndarray:
     axes = {"source": -1, "target": -2}
     return 1 + sum(mask.any(axes[e]).sum(-1) - 1 for e in EFFECTS if e in effects)
 
+# %% ../nbs/08_significance.ipynb #952c4262
 def _stack_t(
     y: np.ndarray, # (n, n), NaN where missing
     xs: np.ndarray, # (permutations, predictors, n, n), the predictor of interest last
@@ -639,6 +657,7 @@ def _move(table: np.ndarray, perms: np.ndarray) -> np.ndarray:
     "A square table under permutations of its labels: (permutations, n, n)."
     return table[perms[:, :, None], perms[:, None, :]]
 
+# %% ../nbs/08_significance.ipynb #6d5a8b92
 def _holes_t(y: np.ndarray, fixed: list, moving: list, effects, perms: np.ndarray) -> np.ndarray:
     "t of the last of the moving tables in a regression for every permutation; `fixed` ones stay where they are."
     parts = []
@@ -655,6 +674,7 @@ def _products(e: np.ndarray, tables: np.ndarray, perms: np.ndarray) -> np.ndarra
     for p in _in_chunks(perms, len(i)): parts.append([e[i, j] @ _permuted(t, p, i, j) for t in tables])
     return np.concatenate(parts, 1)
 
+# %% ../nbs/08_significance.ipynb #049c3532
 def _fl_t(y, x, others, effects, perms):
     "Freedman-Lane: all predictors are permuted against the residual of transfer given the others."
     e, off = _residual(y, others, effects), ~np.eye(len(y), dtype=bool)
@@ -694,6 +714,7 @@ def ranked(
     out[seen] = rankdata(table[seen])
     return out
 
+# %% ../nbs/08_significance.ipynb #1a6c4be5
 def _families(labels: list, families) -> list:
     "The family of every language, or one family for all."
     if families is None: return [0]*len(labels)
@@ -746,6 +767,7 @@ def _levels(table: pd.DataFrame, factor) -> np.ndarray:
         if c not in table: raise XltError(f"random: no column {c!r} (found {found})")
     return table.groupby(columns, sort=False, observed=True).ngroup().to_numpy()
 
+# %% ../nbs/08_significance.ipynb #75f491d8
 def _reml(
     theta: np.ndarray, # relative standard deviation of each random factor
     sizes: list, # levels of each factor
@@ -819,6 +841,7 @@ def language_draws(
     "Languages drawn with replacement."
     return np.random.default_rng(seed).integers(0, n_languages, (n, n_languages))
 
+# %% ../nbs/08_significance.ipynb #98f0eb47
 def enough_languages(
     draws: np.ndarray, # (draws, places); -1 for a language that is not in this data set
     n_languages: int, # in the data set
@@ -843,6 +866,7 @@ def _stack_within(y, x, mask):
     "Correlation within source and target effects."
     return _stack_corr(y, x, mask, EFFECTS)
 
+# %% ../nbs/08_significance.ipynb #70a5612f
 # name -> function of stacks (y, x, mask) of (n, n) that gives one number each
 STATISTICS = {"mean": _mean_cells, "pearson": _stack_corr, "within": _stack_within}
 
@@ -865,6 +889,7 @@ def language_interval(
     value, *drawn = np.concatenate(parts)
     return [(value, *np.nanquantile(drawn, [(1 - level)/2, (1 + level)/2])) for level in levels]
 
+# %% ../nbs/08_significance.ipynb #a8417573
 def bootstrap_languages(
     transfer: pd.DataFrame, # rows = source, columns = target, NaN = missing
     distance: pd.DataFrame | None = None, # same labels; not needed for the mean
@@ -906,6 +931,7 @@ def _reliability(v: np.ndarray, q: np.ndarray) -> dict: # v: cells × seeds
     return {"reliability": reliability, "ceiling": np.sqrt(reliability), "seed_sd": np.sqrt(inside),
             "cells": n, "seeds": k}
 
+# %% ../nbs/08_significance.ipynb #e0efc42c
 def noise_ceiling(
     table: pd.DataFrame, # columns source, target, seed, value; cells without all seeds are left out
 ) -> pd.DataFrame: # rows pooled, within: reliability, ceiling, seed_sd (of one run), cells, seeds
