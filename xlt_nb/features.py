@@ -204,8 +204,9 @@ def clear_cache() -> int: # bytes freed
 # %% ../nbs/04b_features.ipynb #f0000015
 def pad_states(
     states, # of `Features`
+    length: int = 0, # subwords at least
 ) -> torch.Tensor: # (batch, length, width)
     "A batch of states, padded with zeros to the longest."
-    out = states[0].new_zeros(len(states), max(map(len, states)), states[0].shape[1])
+    out = states[0].new_zeros(len(states), max(length, *map(len, states)), states[0].shape[1])
     for row, s in zip(out, states): row[:len(s)] = s
     return out

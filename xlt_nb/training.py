@@ -73,8 +73,9 @@ def new_model(c: RunConfig, stage) -> Model:
 # %% ../nbs/06_training.ipynb #0600000b
 def make_batch(stage, instances, states, pad_id: int, device: str = "cpu") -> dict: # of tensors
     "A batch on a device; `states` is None where the network reads subwords."
-    batch = pad_windows([i.window for i in instances], pad_id) | stage.targets(instances)
-    if states is not None: batch["states"] = pad_states(states)
+    length = -(-max(len(i.window.input_ids) for i in instances)//8)*8
+    batch = pad_windows([i.window for i in instances], pad_id, length) | stage.targets(instances)
+    if states is not None: batch["states"] = pad_states(states, length)
     return batch if device == "cpu" else {k: v.to(device, non_blocking=True) for k, v in batch.items()}
 
 # %% ../nbs/06_training.ipynb #cbef5b68

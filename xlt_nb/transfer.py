@@ -134,7 +134,7 @@ def grid(
     except XltError as e: raise XltError(f"{where}: {e}") from e
 
 # %% ../nbs/07_transfer.ipynb #f820cbd2
-_WORKERS = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64"} # oneDNN would keep buffers for every shape
+_WORKERS = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 @functools.lru_cache(maxsize=2)
 def _corpus(name, languages, root): return load_corpus(name, languages, root)
