@@ -16,7 +16,7 @@ from transformers import pipeline
 from transformers.utils import logging as hf_logging
 
 from xlt_nb.core import atomic_path, tables_dir
-from xlt_nb.corpora import load_corpus
+from xlt_nb.readers import load_corpus
 from xlt_nb.encoders import load_encoder
 from xlt_nb.languages import LANGUAGES
 from xlt_nb.pretraining import encode_sentences

@@ -14,7 +14,7 @@ import torch
 
 import xlt_nb.training as T
 from xlt_nb.core import RunConfig, atomic_path, tables_dir
-from xlt_nb.corpora import load_corpus
+from xlt_nb.readers import load_corpus
 from xlt_nb.tasks import make_task
 
 ROUNDS, SENTENCES = (int(x) for x in (sys.argv[1:] + ["5", "200"][len(sys.argv) - 1:]))

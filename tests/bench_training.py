@@ -14,7 +14,7 @@ from transformers import DataCollatorForTokenClassification, Trainer, TrainingAr
 
 import xlt_nb.training as T
 from xlt_nb.core import RunConfig, XltError, atomic_path, tables_dir
-from xlt_nb.corpora import load_corpus
+from xlt_nb.readers import load_corpus
 from xlt_nb.encoders import load_encoder
 from xlt_nb.tasks import Tagger, make_task, score
 

@@ -29,7 +29,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 from transformers.utils import logging as hf_logging
 
 from .core import XltError, atomic_path, check_choice, external_dir, remove_leftovers
-from .corpora import read_lines
+from .readers import read_lines
 from .encoders import has_bf16
 from .languages import LANGUAGES
 

@@ -21,8 +21,9 @@ from tqdm.auto import tqdm
 
 import xlt_nb
 from .core import COUNT_COLUMNS, RESULT_COLUMNS, Run, RunConfig, XltError, atomic_path, load_run, remove_leftovers, run_id, runs_dir, save_run
-from .corpora import Corpus, load_corpus, subsample
+from .corpora import Corpus, subsample
 from .encoders import encoder_checksum, has_bf16, load_encoder
+from .readers import load_corpus
 from .tasks import TASKS, make_task
 
 # %% ../nbs/06_training.ipynb #141e51cb

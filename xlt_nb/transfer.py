@@ -19,8 +19,9 @@ import yaml
 from tqdm.auto import tqdm
 
 from .core import RunConfig, XltError, check_choice, data_dir, load_run, nearest, read_table, run_id, write_table
-from .corpora import CORPORA, PUBLISHED, load_corpus
+from .corpora import CORPORA
 from .languages import LANGUAGES, language
+from .readers import load_corpus
 from .tasks import TASKS
 from .training import checksums, default_device, run, training_examples
 
@@ -80,8 +81,9 @@ def setting_of(matrix: dict, where: str = "study") -> str:
 
 def corpus_languages(corpus: str) -> tuple: # in the order of figures
     "Languages of a corpus, known without its files; `XltError` if they are not."
-    if not PUBLISHED[corpus]: raise XltError(f"languages: corpus '{corpus}' may hold any; name them in the study")
-    return tuple(x for x in LANGUAGES if x in PUBLISHED[corpus])
+    published = CORPORA[corpus].languages
+    if not published: raise XltError(f"languages: corpus '{corpus}' may hold any; name them in the study")
+    return tuple(x for x in LANGUAGES if x in published)
 
 # %% ../nbs/07_transfer.ipynb #f820cbd2
 @functools.lru_cache(maxsize=2)
