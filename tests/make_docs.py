@@ -1,11 +1,13 @@
 """Write README.md from nbs/index.ipynb and the dataset card from the corpus (no quarto needed): `python tests/make_docs.py`."""
+import collections
 from pathlib import Path
 
 import nbformat
 import pandas as pd
 
-from xlt_nb.corpora import SPLITS, corpus_statistics, load_corpus
+from xlt_nb.corpora import SPLITS, UNITS
 from xlt_nb.languages import LANGUAGES, language
+from xlt_nb.readers import load_corpus
 
 ROOT = Path(__file__).resolve().parent.parent
 XLT17 = ROOT/"data"/"xlt17"
@@ -14,7 +16,7 @@ CARD = """# XLT-17
 
 {items} short texts, each in {languages} languages, with event triggers, named entities and relations. Written for the xlt-nb compendium, so that cross-lingual transfer can be studied anywhere, in minutes, without language being confounded with domain, size or label set: every item says the same in every language and is annotated the same way.
 
-- **Format and annotation**: `GUIDELINES.md`. One UTF-8 file a language, one line an item, inline markup; read it with `xlt_nb.corpora.load_corpus("xlt17")`.
+- **Format and annotation**: `GUIDELINES.md`. One UTF-8 file a language, one line an item, inline markup; read it with `xlt_nb.readers.load_corpus("xlt17")`.
 - **Splits** (`splits.tsv`): {splits}, by item, the same in every language; no translation of a test item is in training.
 - **Event types** ({n_events}): MINION's, after ACE. **Relations** ({n_relations}): names of SMiLER's labels. **Entities**: PER, ORG, LOC, TIME, MISC.
 
@@ -62,29 +64,53 @@ def readme() -> str:
     return "\n\n".join(p.strip() for p in parts) + "\n"
 
 
-def _rows(corpus, labels_of):
-    count = {s: pd.Series([x for e in corpus["en", s] for x in labels_of(e)]).value_counts() for s in SPLITS}
-    table = pd.DataFrame(count).fillna(0).astype(int).sort_index()
-    return "\n".join(f"| {k} | " + " | ".join(map(str, r)) + " |" for k, r in zip(table.index, table[list(SPLITS)].to_numpy())), len(table), int(table.to_numpy().sum())
+def label_counts(corpus, unit) -> pd.DataFrame: # labels × splits
+    "How often each label occurs in English, and so in every language."
+    counts = {split: collections.Counter() for split in SPLITS}
+    for split, counter in counts.items():
+        for e in corpus["en", split]: counter.update(UNITS[unit].labels(e))
+    return pd.DataFrame(counts).fillna(0).astype(int).sort_index()
+
+
+def table_rows(table) -> str:
+    "Rows of a Markdown table."
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in table.itertuples(name=None))
+
+
+def items_of(corpus, lang) -> list: return [e for split in SPLITS for e in corpus[lang, split]]
+
+
+def changed_share(lang, n) -> str:
+    "Share of the items of a language that its second reading changed."
+    log = XLT17/"review"/f"{lang}.tsv"
+    if not log.exists(): return "not yet read"
+    return f"{100*pd.read_csv(log, sep=chr(9), dtype=str, quoting=3).id.nunique()/n:.0f}%"
+
+
+def language_row(corpus, lang) -> tuple:
+    "Name, length of an item, share of triggers of several words, number of different triggers, share changed."
+    items = items_of(corpus, lang)
+    triggers = [e.words[s.start:s.end] for e in items for s in e.events]
+    multiword = 100*sum(len(t) > 1 for t in triggers)/len(triggers)
+    forms = {" ".join(t).lower() for t in triggers}
+    length = pd.Series([len(e.words) for e in items]).median()
+    return language(lang).name, f"{length:.0f}", f"{multiword:.0f}%", len(forms), changed_share(lang, len(items))
 
 
 def card() -> str:
     "The dataset card, its numbers computed from the files."
     corpus = load_corpus("xlt17")
-    english = [e for s in SPLITS for e in corpus["en", s]]
-    event_rows, n_events, mentions = _rows(corpus, lambda e: [s.label for s in e.events])
-    relation_rows, n_relations, relations = _rows(corpus, lambda e: [r.label for r in e.relations])
-    rows = []
-    for lang in LANGUAGES:
-        items = [e for s in SPLITS for e in corpus[lang, s]]
-        triggers = [e.words[s.start:s.end] for e in items for s in e.events]
-        log = XLT17/"review"/f"{lang}.tsv"
-        changed = f"{100*pd.read_csv(log, sep=chr(9), dtype=str, quoting=3).id.nunique()/len(items):.0f}%" if log.exists() else "not yet read"
-        rows.append(f"| {language(lang).name} | {pd.Series([len(e.words) for e in items]).median():.0f} | {100*sum(len(t) > 1 for t in triggers)/len(triggers):.0f}% | {len({' '.join(t).lower() for t in triggers})} | {changed} |")
-    test_triggers = sum(len(e.events) for e in corpus["en", "test"])
-    return CARD.format(items=len(english), languages=len(LANGUAGES), splits=", ".join(f"{len(corpus['en', s])} {s}" for s in SPLITS), n_events=n_events, n_relations=n_relations, mentions=mentions, relations=relations,
-        entities=sum(len(e.entities) for e in english), no_event=sum(not e.events for e in english), two_events=sum(len(e.events) > 1 for e in english), event_rows=event_rows, relation_rows=relation_rows,
-        language_rows="\n".join(rows), test_items=len(corpus["en", "test"]), points=test_triggers/100)
+    english = items_of(corpus, "en")
+    events, relations = label_counts(corpus, "events"), label_counts(corpus, "relations")
+    languages = pd.DataFrame([language_row(corpus, lang) for lang in LANGUAGES]).set_index(0)
+    return CARD.format(
+        items=len(english), languages=len(LANGUAGES),
+        splits=", ".join(f"{len(corpus['en', split])} {split}" for split in SPLITS),
+        n_events=len(events), mentions=events.to_numpy().sum(), event_rows=table_rows(events),
+        n_relations=len(relations), relations=relations.to_numpy().sum(), relation_rows=table_rows(relations),
+        entities=sum(len(e.entities) for e in english),
+        no_event=sum(not e.events for e in english), two_events=sum(len(e.events) > 1 for e in english),
+        language_rows=table_rows(languages), test_items=len(corpus["en", "test"]), points=events.test.sum()/100)
 
 
 if __name__ == "__main__":

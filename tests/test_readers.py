@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from xlt_nb.core import XltError, tables_dir
-from xlt_nb.corpora import (CORPORA, CROSSRE_DOMAINS, NO_RELATION, READERS, SMILER_HEADER, SMILER_RELATIONS, SPLITS, UPOS, label_priors, load_corpus, n_labelled, parallel_positions,
-    parallel_subset, quirk_table, readers_table, statistics_table)
+from xlt_nb.corpora import CORPORA, NO_RELATION, SPLITS, label_priors, n_labelled, parallel_subset, quirk_table
+from xlt_nb.readers import (CROSSRE_DOMAINS, SMILER_HEADER, SMILER_RELATIONS, UPOS, _read_conllu, is_here, load_corpus,
+                            parallel_positions, readers_table, statistics_table, write_corpus_tables)
 
 # ---------------------------------------------------------------- files of each form
 
@@ -249,7 +250,28 @@ def test_ud_words_and_splits(tmp_path):
     assert all(abs(x - y) < 0.12 for x, y in zip(shares, (0.6, 0.1, 0.3)))
     assert [len(corpus["uk", s]) for s in SPLITS] == [50, 0, 0], "two documents, both of which begin in the first six tenths"
     assert corpus.quirks["es", "ranges of tokens, passed over"] == corpus.quirks["es", "empty nodes, passed over"] == 200 and not corpus.parallel
-    assert all(n_labelled(e, "pos") == 1 for e in corpus["es", "train"])
+    assert all(n_labelled(e, "tags") == 1 for e in corpus["es", "train"])
+
+
+def sentences_of(path):
+    "Words and tags of a CoNLL-U file as the package `conllu` reads them."
+    conllu_package = pytest.importorskip("conllu")
+    with (lzma.open if path.suffix == ".xz" else open)(path, "rt", encoding="utf8") as f: parsed = conllu_package.parse(f.read())
+    words = [[t for t in sentence if isinstance(t["id"], int)] for sentence in parsed]
+    return [(s.metadata["sent_id"], tuple(t["form"] for t in w), tuple(t["upos"] for t in w)) for s, w in zip(parsed, words)]
+
+
+def test_conllu_reads_the_same_sentences(tmp_path):
+    write_ud(tmp_path)
+    path = tmp_path/"ud"/"es_pud-ud-test.conllu"
+    assert [(x.id, x.words, x.tags) for x in _read_conllu(path)] == sentences_of(path) and len(sentences_of(path)) == 40
+
+
+@pytest.mark.parametrize("lang", ["ar", "fa", "ko", "uk"])
+def test_conllu_reads_the_same_treebanks(lang, data_root):
+    from pathlib import Path
+    path = next((Path(data_root)/"ud").glob(f"{lang}_*.conllu*"))
+    assert [(x.id, x.words, x.tags) for x in _read_conllu(path)] == sentences_of(path)
 
 
 def test_ud_takes_pud_or_the_only_treebank(tmp_path):
@@ -363,16 +385,51 @@ def test_a_broken_file_is_read_or_named(name, tmp_path):
 # ---------------------------------------------------------------- tables
 
 
+def bytes_of_tables(): return {p.name: p.read_bytes() for p in sorted(tables_dir().glob("corpus_*.csv"))}
+
+
 def test_tables_are_read_where_the_files_are_absent(outputs, monkeypatch, tmp_path):
-    monkeypatch.setenv("XLT_DATA_DIR", str(tmp_path)); monkeypatch.setattr("xlt_nb.corpora.external_dir", missing)
-    before = {p: p.read_bytes() for p in tables_dir().glob("corpus_*.csv")}
+    monkeypatch.setenv("XLT_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr("xlt_nb.readers.external_dir", missing)
+    before, published = bytes_of_tables(), {name for name, info in CORPORA.items() if info.languages and not info.shipped}
     table = readers_table()
-    assert list(table.columns) == ["corpus", "language", "what", "count"] and {"minion", "multicrossre", "ud"} <= set(table.corpus) <= set(READERS) and (table["count"] > 0).all()
+    assert list(table.columns) == ["corpus", "language", "what", "count"] and (table["count"] > 0).all()
+    assert {"minion", "multicrossre", "ud"} <= set(table.corpus) <= published
     for name in ("minion", "multicrossre", "ud"): assert set(statistics_table(name).corpus) == {name}
-    assert {p: p.read_bytes() for p in before} == before
+    assert write_corpus_tables() == [] and bytes_of_tables() == before
+    with pytest.raises(XltError, match="data set 'smiler' not found"): statistics_table("smiler")
 
 
 def missing(corpus, root=None): raise XltError(f"data set '{corpus}' not found")
+
+
+def test_getters_write_nothing_even_where_the_files_are(outputs, tmp_path, monkeypatch):
+    "Tables of other data than the committed ones: they are shown, and nothing changes on the disk."
+    write_crossre(tmp_path)
+    monkeypatch.setenv("XLT_DATA_DIR", str(tmp_path))
+    before = bytes_of_tables()
+    assert set(statistics_table("multicrossre").language) == {"en", "de"} and len(parallel_positions("multicrossre")) < 12
+    assert set(readers_table().query("corpus == 'multicrossre'").language) == {"en", "de"}
+    assert bytes_of_tables() == before
+
+
+def test_one_function_writes_the_tables(outputs, tmp_path):
+    write_crossre(tmp_path)
+    before = bytes_of_tables()
+    assert [p.name for p in write_corpus_tables(tmp_path)] == ["corpus_multicrossre.csv", "corpus_multicrossre_parallel.csv", "corpus_readers.csv"]
+    after, away = bytes_of_tables(), tmp_path/"nowhere"
+    assert {name for name in after if after[name] != before.get(name)} == {"corpus_multicrossre.csv", "corpus_multicrossre_parallel.csv", "corpus_readers.csv"}
+    assert list(parallel_positions("multicrossre", away)) == list(parallel_positions("multicrossre", tmp_path))
+    assert statistics_table("multicrossre", away).words.tolist() == statistics_table("multicrossre", tmp_path).words.tolist()
+    assert {"minion", "ud"} <= set(readers_table(away).corpus), "what is not here keeps its rows"
+
+
+def test_committed_tables_are_those_of_the_files(outputs, data_root):
+    committed = bytes_of_tables()
+    written = {p.name for p in write_corpus_tables(data_root)}
+    here = [name for name in ("minion", "multicrossre", "smiler", "ud") if is_here(name, data_root)]
+    assert written == {f"corpus_{x}.csv" for x in (*here, "multicrossre_parallel", "readers")}
+    assert bytes_of_tables() == committed
 
 
 def test_broken_data_is_not_hidden_by_the_table(tmp_path):
@@ -416,4 +473,6 @@ def test_smiler_as_published(data_root):
         assert train + test - lost == sum(len(corpus[lang, s]) for s in SPLITS)
 
 
-def test_every_reader_is_registered(): assert {"minion", "xlt17", "smiler", "multicrossre", "ud", "conll"} <= set(CORPORA)
+def test_every_reader_is_registered():
+    assert {"minion", "xlt17", "smiler", "multicrossre", "ud", "conll"} <= set(CORPORA)
+    assert [name for name, info in CORPORA.items() if info.shipped] == ["xlt17"]

@@ -9,8 +9,9 @@ from seqeval.metrics.sequence_labeling import get_entities
 
 import xlt_nb.training as T
 from xlt_nb.core import RunConfig, XltError
-from xlt_nb.corpora import NO_RELATION, Corpus, Example, Relation, Span, load_corpus
+from xlt_nb.corpora import NO_RELATION, Corpus, Example, Relation, Span
 from xlt_nb.encoders import load_encoder
+from xlt_nb.readers import load_corpus
 from xlt_nb.tasks import TASKS, bio_ids, candidate_pairs, id_spans, make_task, mark_pair, mean_weights, span_means, tasks_of, triples
 
 PEOPLE, PLACES = ("Ana", "Ben", "Eva", "Jon"), ("Rome", "Oslo", "Lima", "Cork")

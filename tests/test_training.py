@@ -6,8 +6,9 @@ import torch
 
 import xlt_nb.training as T
 from xlt_nb.core import RunConfig, XltError, load_run, read_table, run_id, write_table
-from xlt_nb.corpora import Span, load_corpus, n_labelled
+from xlt_nb.corpora import Span, n_labelled
 from xlt_nb.encoders import load_encoder
+from xlt_nb.readers import load_corpus
 from xlt_nb.tasks import make_task
 from xlt_nb.transfer import Study, run_matrix
 

@@ -13,7 +13,7 @@ assert "torch" not in sys.modules
 print(round(xlt_nb.distances.distance("syntactic", "en", "fr", "published"), 4))
 from xlt_nb.core import data_dir
 assert "site-packages" in str(data_dir()), data_dir()
-from xlt_nb.corpora import load_corpus
+from xlt_nb.readers import load_corpus
 print(len(load_corpus("xlt17", ["es", "ja"])["ja", "train"]))
 from xlt_nb.encoders import load_encoder
 print(load_encoder("xlt-mini")[0].config.hidden_size)

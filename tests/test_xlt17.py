@@ -5,8 +5,9 @@ import pytest
 import regex
 
 from xlt_nb.core import data_dir
-from xlt_nb.corpora import EVENT_TYPES, RELATIONS, SPLITS, Markup, load_corpus, parse_markup, read_lines
+from xlt_nb.corpora import SPLITS
 from xlt_nb.languages import LANGUAGES
+from xlt_nb.readers import EVENT_TYPES, XLT17_RELATIONS, load_corpus, parse_markup, read_lines
 
 SCRIPTS = {"ru": "Cyrillic", "uk": "Cyrillic", "ar": "Arabic", "fa": "Arabic", "hi": "Devanagari", "ko": "Hangul"}
 SHARED_NAMES = 0.05 # at most this share of the test set's names occurs in the training set
@@ -19,7 +20,7 @@ def corpus(): return load_corpus("xlt17")
 
 def texts(lang): # id -> plain text
     lines = [t for _, t in read_lines(data_dir()/"xlt17"/f"{lang}.txt") if t[:3].isdigit()]
-    return {t[:3]: parse_markup(t[6:t.rindex("|")].strip(), None)[0] for t in lines}
+    return {t[:3]: parse_markup(t[6:t.rindex("|")].strip())[0] for t in lines}
 
 
 def items(corpus, lang): return {e.id: e for s in SPLITS for e in corpus[lang, s]}
@@ -47,7 +48,7 @@ def test_enough_of_everything(corpus):
     with_type = collections.Counter(t for e in english for t in {s.label for s in e.events})
     with_relation = collections.Counter(t for e in english for t in {r.label for r in e.relations})
     assert set(with_type) == set(EVENT_TYPES) and min(with_type.values()) >= 18
-    assert set(with_relation) == set(RELATIONS) and min(with_relation.values()) >= 15
+    assert set(with_relation) == set(XLT17_RELATIONS) and min(with_relation.values()) >= 15
     assert 0.13 <= sum(not e.events for e in english)/360 <= 0.17 and sum(len(e.events) > 1 for e in english) >= 40
     for t in EVENT_TYPES: assert len({e.words[s.start].lower() for e in english for s in e.events if s.label == t}) >= 5, t
 

@@ -23,6 +23,7 @@ from .core import XltError, check_choice, tables_dir
 # %% ../nbs/03_corpora.ipynb #f17157a4
 NO_RELATION = "no_relation"
 
+# %% ../nbs/03_corpora.ipynb #dc15578d
 class Span(NamedTuple):
     "A labelled stretch of words."
     start: int # first word
@@ -35,7 +36,7 @@ class Relation(NamedTuple):
     tail: int
     label: str # `NO_RELATION`: a pair said to be unrelated
 
-# %% ../nbs/03_corpora.ipynb #d381fad2
+# %% ../nbs/03_corpora.ipynb #7d37ab02
 @dataclass(frozen=True)
 class Example:
     "A text of words with its annotation."
@@ -50,6 +51,7 @@ class Example:
 # %% ../nbs/03_corpora.ipynb #dd39cf8e
 SPLITS = ("train", "dev", "test")
 
+# %% ../nbs/03_corpora.ipynb #b976777f
 @dataclass
 class Corpus:
     "Examples by language and split."
@@ -90,7 +92,7 @@ def bio_spans(
             raise ValueError(f"label {label} of word {i + 1} continues nothing")
     return tuple(spans)
 
-# %% ../nbs/03_corpora.ipynb #0c4bccf8
+# %% ../nbs/03_corpora.ipynb #a6620170
 def bio_labels(
     n: int, # words
     spans, # `Span`s that do not overlap
@@ -102,7 +104,7 @@ def bio_labels(
         labels[s.start + 1:s.end] = [f"I-{s.label}"]*(s.end - s.start - 1)
     return labels
 
-# %% ../nbs/03_corpora.ipynb #c198c12a
+# %% ../nbs/03_corpora.ipynb #aac68895
 class Unit(NamedTuple):
     "A kind of annotation."
     count: Callable # Example -> how many of them a text holds: its cost
@@ -111,6 +113,7 @@ class Unit(NamedTuple):
 
 def _stated(e): return [r.label for r in e.relations if r.label != NO_RELATION]
 
+# %% ../nbs/03_corpora.ipynb #87f703ef
 UNITS = { # name -> `Unit`
     "events": Unit(lambda e: len(e.events), lambda e: [s.label for s in e.events], lambda c: c.event_types),
     "entities": Unit(lambda e: len(e.entities), lambda e: [s.label for s in e.entities], lambda c: c.entity_types),
@@ -126,6 +129,7 @@ def n_labelled(
     "Labelled units of a text: triggers, entities, relations that hold, or one for a sentence with tags."
     return UNITS[check_choice("unit", unit, UNITS)].count(e)
 
+# %% ../nbs/03_corpora.ipynb #72c707d1
 def label_types(
     corpus: Corpus,
 ) -> dict: # unit -> sorted labels, for the units that the corpus has
@@ -147,7 +151,7 @@ class CorpusInfo:
 
 CORPORA = {} # name -> `CorpusInfo`
 
-# %% ../nbs/03_corpora.ipynb #0a92abff
+# %% ../nbs/03_corpora.ipynb #5ea646c3
 def register_corpus(
     name: str,
     languages=(), # that the corpus is published in; empty: any
@@ -177,16 +181,17 @@ def quirk_notes(
 # %% ../nbs/03_corpora.ipynb #401c78e8
 def _language_shares(parts) -> dict: # what -> count
     "What the splits of one language share; `parts` are its splits that are there."
-    texts = {split: {e.words for e in part} for split, part in parts.items()}
-    docs = {split: {e.doc for e in part} - {""} for split, part in parts.items()}
-    found = {}
+    texts, docs, found = {}, {}, {}
     for split, part in parts.items():
+        texts[split] = {e.words for e in part}
+        docs[split] = {e.doc for e in part} - {""}
         found[f"texts that occur more than once in {split}"] = len(part) - len(texts[split])
     for a, b in itertools.combinations(parts, 2):
         found[f"texts in both {a} and {b}"] = len(texts[a] & texts[b])
         found[f"documents in both {a} and {b}"] = len(docs[a] & docs[b])
     return found
 
+# %% ../nbs/03_corpora.ipynb #8ab3ceff
 def shared_texts(
     examples: dict, # (language, split) -> list of `Example`
 ) -> collections.Counter: # (language, what) -> count
@@ -211,17 +216,19 @@ def quirk_table(
     return pd.DataFrame(rows, columns=["corpus", "language", "what", "count"])
 
 # %% ../nbs/03_corpora.ipynb #62710e78
-def _annotation(e): # its labels, whatever their places
-    return tuple(tuple(sorted(x.label for x in part)) for part in (e.events, e.entities, e.relations))
+def _annotation(part) -> dict: # id -> labels of each kind, whatever their places
+    def labels(spans): return sorted(x.label for x in spans)
+    return {e.id: (labels(e.events), labels(e.entities), labels(e.relations)) for e in part}
 
 def parallel_subset(
     corpus: Corpus,
     split: str = "test",
 ) -> list: # of ids, in corpus order
     "Texts that every language has with the same annotation: as many events, entities and relations of each label."
-    parts = [{e.id: _annotation(e) for e in corpus[lang, split]} for lang in corpus.languages]
-    first, *others = parts
-    return [id for id, labels in first.items() if all(part.get(id) == labels for part in others)]
+    first, *others = [_annotation(corpus[lang, split]) for lang in corpus.languages]
+    same = dict(first)
+    for part in others: same = {id: labels for id, labels in same.items() if part.get(id) == labels}
+    return list(same)
 
 # %% ../nbs/03_corpora.ipynb #af1d2493
 def hash_share(text: str) -> float: # in [0, 1)
@@ -234,6 +241,7 @@ def _rarest(labels, left): # the rarest label of the items left, None if they ha
     counts = collections.Counter(x for id in left for x in labels[id])
     return min(counts, key=lambda x: (counts[x], x)) if counts else None
 
+# %% ../nbs/03_corpora.ipynb #de7791e7
 def stratified_splits(
     labels: dict, # id -> set of labels
     sizes: dict, # split -> number of items
@@ -300,6 +308,7 @@ def _sizes(part) -> dict: # of a list of `Example`
         "unrelated": sum(r.label == NO_RELATION for e in part for r in e.relations),
     }
 
+# %% ../nbs/03_corpora.ipynb #46616650
 def corpus_statistics(
     corpus: Corpus,
 ) -> pd.DataFrame: # one row a language and split
@@ -352,6 +361,7 @@ def corpus_table(
         priors.append(table.assign(split=split))
     return corpus_statistics(corpus).merge(pd.concat(priors, ignore_index=True), on=["language", "split"])
 
+# %% ../nbs/03_corpora.ipynb #c80efa26
 def corpus_table_path(name: str):
     "Where the committed `corpus_table` of a corpus stands, if there is one."
     return tables_dir()/f"corpus_{name}.csv"

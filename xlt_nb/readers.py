@@ -66,6 +66,7 @@ def _json_row(path, n, text, fields) -> dict:
     if missing: _fail(path, n, f"no field {', '.join(sorted(missing))}")
     return row
 
+# %% ../nbs/03b_readers.ipynb #a6b438a7
 def _check_words(path, n, name, words):
     if not (isinstance(words, list) and all(isinstance(w, str) for w in words)):
         _fail(path, n, f"{name} is not a list of strings")
@@ -85,6 +86,7 @@ Life:Be-Born Life:Die Life:Divorce Life:Injure Life:Marry Movement:Transport Per
 Personnel:Start-Position Transaction:Transfer-Money Transaction:Transfer-Ownership
 """.split())
 
+# %% ../nbs/03b_readers.ipynb #bb8632de
 def _minion_events(labels) -> tuple: # of `Span`
     "Triggers of a line; a `ValueError` says which label is at fault."
     for label in labels:
@@ -94,6 +96,7 @@ def _minion_events(labels) -> tuple: # of `Span`
     for s in events: check_choice("label", s.label, EVENT_TYPES)
     return events
 
+# %% ../nbs/03b_readers.ipynb #2c5ed0c1
 def _minion_example(path, n, text, id) -> Example:
     row = _json_row(path, n, text, ("tokens", "labels", "pageID"))
     words, labels = row["tokens"], row["labels"]
@@ -129,6 +132,7 @@ def read_minion(languages=None, root=None) -> Corpus:
     notes += quirk_notes(shared_texts(examples))
     return Corpus("minion", examples, sums, EVENT_TYPES, notes=notes, quirks=quirks)
 
+# %% ../nbs/03b_readers.ipynb #43642f3e
 def _minion_examples(path, prefix) -> list:
     lines = [(n, text) for n, text in read_lines(path) if text.strip()]
     return [_minion_example(path, n, text, f"{prefix}-{n}") for n, text in lines]
@@ -143,11 +147,13 @@ _RUN = r"[\p{L}\p{M}\p{N}]+" # of letters, marks and digits
 _JOINER = r"['’ʼ\-\u200c\u200d.,:]" # inside a word
 _WORD = regex.compile(rf"{_RUN}(?:{_JOINER}(?=[\p{{L}}\p{{M}}\p{{N}}]){_RUN})*|\S")
 
+# %% ../nbs/03b_readers.ipynb #e7b88a98
 @functools.cache
 def _janome():
     from janome.tokenizer import Tokenizer
     return Tokenizer(wakati=True)
 
+# %% ../nbs/03b_readers.ipynb #6f95466e
 def split_words(
     text: str,
     lang: str, # ISO 639-1
@@ -193,6 +199,7 @@ class _Mark(NamedTuple): # a span of the markup
     key: str # letter of an entity, "" for a trigger
     column: int # in the line, from 1
 
+# %% ../nbs/03b_readers.ipynb #d43cfb2d
 def _fail_at(column, reason): raise XltError(f"column {column}: {reason}")
 
 def parse_markup(
@@ -217,6 +224,7 @@ def parse_markup(
         fail(column + stray.start(), f"stray '{stray[0]}': {expected}")
     return plain + text[at:], marks
 
+# %% ../nbs/03b_readers.ipynb #5476dbeb
 def _check_mark(m, key, where, fail):
     kind, known = ("entity type", XLT17_ENTITIES) if key else ("event type", EVENT_TYPES)
     try:
@@ -230,6 +238,7 @@ def _words_inside(words, start, end) -> list: # indices
     "Words that a stretch of characters covers, wholly or in part."
     return [i for i, (a, b) in enumerate(words) if a < end and b > start]
 
+# %% ../nbs/03b_readers.ipynb #6b2e7d4c
 def _word_spans(words, marks, fail) -> list: # `Span`s of words, in the order of `marks`
     "Words that each mark covers, wholly or in part; two marks on one word are an error."
     taken, spans = {}, []
@@ -264,7 +273,7 @@ def _parse_relations(text, entities, fail, column) -> tuple: # of `Relation`
         relations.append(Relation(keys[head], keys[tail], label))
     return tuple(relations)
 
-# %% ../nbs/03b_readers.ipynb #bb99a763
+# %% ../nbs/03b_readers.ipynb #97e3be63
 def parse_item(
     path, # for messages
     n: int, # line number, for messages
@@ -295,6 +304,7 @@ def _xlt17_splits(path) -> dict: # id -> split
         splits[id] = split
     return splits
 
+# %% ../nbs/03b_readers.ipynb #f599aa61
 def _xlt17_items(path, lang) -> dict: # id -> Example
     items = {}
     for n, line in read_lines(path):
@@ -304,7 +314,7 @@ def _xlt17_items(path, lang) -> dict: # id -> Example
         items[e.id] = e
     return items
 
-# %% ../nbs/03b_readers.ipynb #dd230ac4
+# %% ../nbs/03b_readers.ipynb #521b1680
 @register_corpus("xlt17", LANGUAGES, parallel=True, shipped=True, labels=["events", "entities", "relations"],
                  about="the same items in 17 languages, written and reviewed by a language model")
 def read_xlt17(languages=None, root=None) -> Corpus:
@@ -335,6 +345,7 @@ artifact cause-effect compare general-affiliation named opposite origin part-of 
 temporal topic type-of usage win-defeat
 """.split())
 
+# %% ../nbs/03b_readers.ipynb #f11f74b7
 class _CrossreRow(NamedTuple): # a checked line of a Multi-CrossRE file
     split: str # official split
     words: tuple
@@ -342,11 +353,12 @@ class _CrossreRow(NamedTuple): # a checked line of a Multi-CrossRE file
     relations: list # (first and last word of the head, first and last word of the tail, label)
     source: list # index of each entity in the English line
 
-# %% ../nbs/03b_readers.ipynb #9a100426
+# %% ../nbs/03b_readers.ipynb #7b795ab8
 def _is_labelled(x, k) -> bool:
     "Is it a list of `k` whole numbers and a label (and perhaps more)?"
     return isinstance(x, list) and len(x) > k and set(map(type, x[:k])) == {int} and isinstance(x[k], str)
 
+# %% ../nbs/03b_readers.ipynb #da98f14c
 def _check_crossre_spans(fail, n_words, entities, relations):
     "Entities lie inside the sentence, relations hold between them, and both have known labels."
     for x in entities:
@@ -379,6 +391,7 @@ def _crossre_row(path, n, text, lang, split) -> tuple: # (id, _CrossreRow)
     entities, relations = [tuple(x) for x in entities], [tuple(x[:5]) for x in relations]
     return row["doc_key"], _CrossreRow(split, tuple(words), entities, relations, source)
 
+# %% ../nbs/03b_readers.ipynb #30cb11fc
 def _is_mapping(source, n) -> bool:
     if not isinstance(source, list) or not all(type(i) is int for i in source): return False
     return len(source) == len(set(source)) == n
@@ -388,6 +401,7 @@ class _CrossreItem(NamedTuple): # a mended line; entities are named by their ind
     entities: dict # index -> Span
     labels: dict # (head, tail) -> label
 
+# %% ../nbs/03b_readers.ipynb #aa9e70d6
 def _crossre_item(row, lang, quirks) -> _CrossreItem:
     "Entities that do not overlap, and one label for each related pair of them."
     entities, kept, taken = {}, {}, set()
@@ -434,6 +448,7 @@ class _Pair(NamedTuple): # an unrelated pair; pairs are drawn in the order of th
     head: int
     tail: int
 
+# %% ../nbs/03b_readers.ipynb #43ff1b1d
 def _sentence_pairs(id, item) -> list: # of `_Pair`
     "All pairs of entities of an English sentence that are related in neither direction."
     free = []
@@ -445,6 +460,7 @@ def _sentence_pairs(id, item) -> list: # of `_Pair`
         pairs.append(_Pair(rank, share, id, head, tail))
     return pairs
 
+# %% ../nbs/03b_readers.ipynb #46c68a19
 def _unrelated_pairs(items, splits) -> dict: # split -> list of `_Pair`, in the order of drawing
     "The pairs to draw from, of the English items (id -> `_CrossreItem`)."
     pools = {split: [] for split in SPLITS}
@@ -452,7 +468,7 @@ def _unrelated_pairs(items, splits) -> dict: # split -> list of `_Pair`, in the 
         if splits[id]: pools[splits[id]] += _sentence_pairs(id, item)
     return {split: sorted(pool) for split, pool in pools.items()}
 
-# %% ../nbs/03b_readers.ipynb #7e81e07a
+# %% ../nbs/03b_readers.ipynb #89f7b9a9
 def _draw_pairs(pool, items) -> list: # of `_Pair`, as many in every language
     "The first pairs of the pool whose entities are there, and unrelated, in the items of a language."
     wanted = sum(pair.rank < _NEGATIVES for pair in pool)
@@ -477,6 +493,7 @@ def _crossre_rows(folder, lang, sums) -> dict: # id -> _CrossreRow
             rows[id] = row
     return rows
 
+# %% ../nbs/03b_readers.ipynb #a00d6034
 def _count_lost(quirks, lang, rows, splits):
     for name in ("entities", "relations"):
         had = sum(len(getattr(row, name)) for row in rows["en"].values())
@@ -485,6 +502,7 @@ def _count_lost(quirks, lang, rows, splits):
     left_out = "training sentences whose English text is tested on, left out"
     quirks[lang, left_out] = sum(split is None for split in splits.values())
 
+# %% ../nbs/03b_readers.ipynb #04630da7
 def _crossre_example(id, words, item, unrelated) -> Example:
     at = {k: i for i, k in enumerate(sorted(item.entities))}
     stated = sorted(Relation(at[head], at[tail], label) for (head, tail), label in item.labels.items())
@@ -519,17 +537,19 @@ def read_multicrossre(languages=None, root=None) -> Corpus:
     notes = quirk_notes(quirks + shared_texts(examples))
     return Corpus("multicrossre", examples, sums, (), CROSSRE_ENTITIES, CROSSRE_RELATIONS, notes, True, quirks=quirks)
 
-# %% ../nbs/03b_readers.ipynb #d18d66f6
+# %% ../nbs/03b_readers.ipynb #ed5d57f4
 def _english_checksum(sums) -> str:
     english = [n for key, n in sums.items() if key.startswith("multicrossre/en/")]
     return hashlib.sha256("".join(english).encode()).hexdigest()[:16]
 
+# %% ../nbs/03b_readers.ipynb #2994b427
 def _check_same_sentences(folder, english, rows):
     different = english.keys() ^ rows.keys()
     if not different: return
     id = min(different)
     raise XltError(f"{folder}: sentence {id} is {'missing' if id in english else 'not in English'}")
 
+# %% ../nbs/03b_readers.ipynb #19f9a628
 def _pairs_of(lang, pool, items, quirks) -> dict: # id -> list of (head, tail)
     drawn = collections.defaultdict(list)
     for pair in _draw_pairs(pool, items):
@@ -561,6 +581,7 @@ def _unpack(
     except Exception as e:
         raise XltError(f"{archive}: cannot be unpacked ({type(e).__name__}: {e})") from e
 
+# %% ../nbs/03b_readers.ipynb #e01de6a8
 def _unpack_zip(archive, wanted, folder):
     out = {}
     with zipfile.ZipFile(archive) as z:
@@ -571,6 +592,7 @@ def _unpack_zip(archive, wanted, folder):
             out[name].write_bytes(z.read(member))
     return out
 
+# %% ../nbs/03b_readers.ipynb #fdb26c5e
 def _unpack_7z(archive, wanted, folder):
     try:
         import py7zr
@@ -590,6 +612,7 @@ def _smiler_stem(lang, files): # the first stem of which all files are there, or
     whole = [stem for stem in _smiler_stems(lang) if files.keys() >= set(_smiler_names(stem).values())]
     return whole[0] if whole else None
 
+# %% ../nbs/03b_readers.ipynb #f2fa2df1
 def _smiler_files(home, languages, folder) -> dict: # (language, split) -> path
     names = {name for lang in languages for stem in _smiler_stems(lang) for name in _smiler_names(stem).values()}
     open_files = {p.name.removesuffix(".xz"): p for p in sorted(home.rglob("*.tsv*"))}
@@ -642,6 +665,7 @@ def _smiler_fields(line, lang, count) -> tuple: # (label, text)
         text = text.replace("\t", " ")
     return label, text
 
+# %% ../nbs/03b_readers.ipynb #f9ecfe26
 def _smiler_example(id, line, lang, count) -> Example:
     "One line; `ValueError` says why it is dropped."
     label, text = _smiler_fields(line, lang, count)
@@ -671,6 +695,7 @@ def _smiler_examples(path, lang, split, quirks) -> list:
         _fail(path, n, reason)
     return examples
 
+# %% ../nbs/03b_readers.ipynb #e6ed386a
 def _hold_out(examples, lang, quirks):
     "Dev set out of the training set, which loses what is tested on; machine-translated texts are counted."
     tested = {e.words for e in examples[lang, "test"]}
@@ -710,6 +735,7 @@ class _UdSentence(NamedTuple): # of a CoNLL-U file
     words: tuple
     tags: tuple
 
+# %% ../nbs/03b_readers.ipynb #c8a940c7
 def _conllu_word(path, n, line, words, tags, count):
     "Add the word of a line, or count why there is none."
     fields = line.split("\t")
@@ -732,6 +758,7 @@ def _comment(line) -> tuple: # (name, value) of `# name = value`
     name, _, value = line[1:].partition("=")
     return name.strip(), value.strip()
 
+# %% ../nbs/03b_readers.ipynb #27ffcb79
 def _read_conllu(path, count=lambda what: None) -> list: # of `_UdSentence`
     "Sentences of a CoNLL-U file, plain or .xz; `count` is told of what is passed over."
     sentences, words, tags, id, doc = {}, [], [], "", ""
@@ -775,6 +802,7 @@ def _ud_file(home, lang) -> Path:
     names = f" ({', '.join(p.name for p in files)})" if files else ""
     raise XltError(f"{home}: {len(files)} files {lang}_*.conllu{names}; there must be one, or one of PUD")
 
+# %% ../nbs/03b_readers.ipynb #b9f86b29
 @register_corpus("ud", LANGUAGES, labels=["tags"],
                  about="parts of speech, fourteen of the treebanks the same thousand sentences")
 def read_ud(languages=None, root=None) -> Corpus:
@@ -801,6 +829,7 @@ def read_ud(languages=None, root=None) -> Corpus:
 _CONLL_ENDINGS = (".conll", ".txt", ".iob2", ".bio")
 _BIO_TAG = regex.compile(r"O|[BI][-_]\S+")
 
+# %% ../nbs/03b_readers.ipynb #608c2f3c
 def _conll_sentences(path) -> list: # of (document number, list of (line number, token, tag))
     "Sentences of a column file, plain or .xz."
     sentences, width, doc = [(0, [])], None, 0
@@ -834,6 +863,7 @@ def _bio2(path, sentences) -> tuple: # (tags of each sentence as BIO2, number of
     if stray and free: _fail(path, stray[0], _NEITHER.format(free[0]))
     return [_with_b(rows, set(stray)) for _, rows in sentences], len(stray)
 
+# %% ../nbs/03b_readers.ipynb #d750fdf3
 def _with_b(rows, stray): # tags, those of stray lines turned into B
     return [f"B{tag[1:]}" if n in stray else tag for n, _, tag in rows]
 
@@ -856,13 +886,14 @@ def read_conll(languages=None, root=None, name: str = "conll") -> Corpus:
     notes = quirk_notes(quirks + shared_texts(examples))
     return Corpus(name, examples, sums, entity_types=tuple(sorted(types)), notes=notes, quirks=quirks)
 
-# %% ../nbs/03b_readers.ipynb #9b04a50c
+# %% ../nbs/03b_readers.ipynb #a237fb3e
 def _conll_file(folder, split): # its path, or None
     paths = [folder/f"{split}{ending}{packed}" for ending in _CONLL_ENDINGS for packed in ("", ".xz")]
     files = [p for p in paths if p.is_file()]
     if len(files) > 1: raise XltError(f"{folder}: both {files[0].name} and {files[1].name} are there")
     return files[0] if files else None
 
+# %% ../nbs/03b_readers.ipynb #1ceafef0
 def _conll_examples(path, lang, split, quirks) -> list:
     sentences = _conll_sentences(path)
     tags, changed = _bio2(path, sentences)
@@ -874,21 +905,29 @@ def _conll_examples(path, lang, split, quirks) -> list:
         examples.append(Example(id, words, (), spans, doc=f"{split}-{doc}" if doc else ""))
     return examples
 
-# %% ../nbs/03b_readers.ipynb #9f6a11cc
-@functools.cache
-def _loaded(name, root): return load_corpus(name, root=root)
+# %% ../nbs/03b_readers.ipynb #51512351
+def _home(name, root): # folder of a data set; None if it is not there
+    try:
+        return external_dir(name, root)
+    except XltError:
+        return None
 
+@functools.cache
+def _kept(name, root, home, reader): return load_corpus(name, root=root)
+
+def _loaded(name, root) -> Corpus:
+    "A corpus, read once in a process from the same folder by the same reader."
+    return _kept(name, root, _home(name, root), CORPORA[name].reader)
+
+# %% ../nbs/03b_readers.ipynb #3f0326a2
 def is_here(
     name: str, # a key of `CORPORA`
     root=None, # folder that holds the data set's folder
 ) -> bool: # is it shipped, or is the data set's folder there?
     "Can a corpus be loaded here?"
-    if CORPORA[check_choice("corpus", name, CORPORA)].shipped: return True
-    try:
-        return bool(external_dir(name, root))
-    except XltError:
-        return False
+    return CORPORA[check_choice("corpus", name, CORPORA)].shipped or _home(name, root) is not None
 
+# %% ../nbs/03b_readers.ipynb #4bef316f
 def statistics_table(
     name: str, # a key of `CORPORA`
     root=None, # folder that holds the data set's folder
@@ -918,10 +957,11 @@ def parallel_positions(
     chosen = set(parallel_subset(corpus))
     return np.array([k for k, id in enumerate(order) if id in chosen])
 
-# %% ../nbs/03b_readers.ipynb #bad44c00
+# %% ../nbs/03b_readers.ipynb #33130002
 def _published() -> list: # names of corpora whose numbers are committed since they may not be shipped
     return [name for name, info in CORPORA.items() if info.languages and not info.shipped]
 
+# %% ../nbs/03b_readers.ipynb #898eb632
 def readers_table(
     root=None, # folder that holds the data sets' folders
 ) -> pd.DataFrame: # columns corpus, language, what, count
@@ -934,7 +974,7 @@ def readers_table(
     if not tables: raise XltError(f"{path} is not there, and no data set is")
     return pd.concat(tables, ignore_index=True).sort_values(["corpus", "what", "language"], ignore_index=True)
 
-# %% ../nbs/03b_readers.ipynb #e8cb2c7a
+# %% ../nbs/03b_readers.ipynb #47cf5500
 def write_corpus_tables(
     root=None, # folder that holds the data sets' folders
 ) -> list: # of paths

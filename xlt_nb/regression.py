@@ -20,7 +20,7 @@ import pandas as pd
 import seaborn as sns
 
 from .core import RESULT_COLUMNS, XltError, check_choice, nearest, tables_dir
-from .corpora import prior_distance, training_priors
+from .corpora import UNITS, prior_distance, training_priors
 from .distances import DISTANCES, MODES, PAPER_DISTANCES, combined, distance_matrix, load_uriel
 from .languages import LANGUAGES, language
 from .calibration import LANGUAGE_SETS, detectable, honest_power
@@ -235,7 +235,8 @@ def add_covariates(
     out = pairs.copy()
     if "cost" in out and out.cost.notna().any(): out["log_cost"] = np.log(out.cost)
     for (task, corpus), part in pairs.groupby(["task", "corpus"], sort=False):
-        if "prior" in pairs or (shares := training_priors(corpus, task)).empty: continue
+        unit = {"pos": "tags"}.get(task, task) # other people's tasks have no unit of ours
+        if "prior" in pairs or unit not in UNITS or (shares := training_priors(corpus, unit)).empty: continue
         d = prior_distance(shares).rename_axis(index="source", columns="target").stack().rename("prior")
         out.loc[part.index, "prior"] = part.join(d, on=["source", "target"]).prior
     return out
