@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SEVENTEEN', 'LANGUAGES', 'MINION', 'SMILER', 'MACROLANGUAGES', 'uriel_dir', 'uriel_codes', 'letter_codes', 'Language',
-           'language', 'resolve', 'language_table']
+           'language', 'resolve', 'language_table', 'as_matrix']
 
 # %% ../nbs/01_languages.ipynb #a31fbc07
 import functools, json
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .core import XltError, nearest
+from .core import XltError, check_choice, nearest
 
 # %% ../nbs/01_languages.ipynb #b4f55db4
 SEVENTEEN = { # code: (ISO 639-3, name, family, branch, script)
@@ -132,3 +132,25 @@ def language_table(
 ) -> pd.DataFrame: # one row a language, indexed by code
     "Names, family and the URIEL rows used."
     return pd.DataFrame([vars(l) for l in resolve(codes)]).set_index("code")
+
+# %% ../nbs/01_languages.ipynb #16c5212d
+def _in_order(codes) -> list:
+    "Codes in the order of figures."
+    codes = set(codes)
+    return [code for code in LANGUAGES if code in codes] + sorted(codes - set(LANGUAGES))
+
+def as_matrix(
+    cells: pd.DataFrame, # one row a pair of languages
+    column: str = "score", # what the cells hold
+    source: str = "source", # column with the sources
+    target: str = "target", # column with the targets
+) -> pd.DataFrame: # rows = source, columns = target; NaN where there is no row
+    "A long table as a labelled source × target matrix, in the order of figures; a pair given twice is an `XltError`."
+    for name in (column, source, target): check_choice("cells: column", name, cells.columns)
+    twice = cells.duplicated([source, target])
+    if twice.any():
+        a, b = cells.loc[twice, [source, target]].iloc[0]
+        raise XltError(f"cells: {a!r} -> {b!r} stands there more than once; one row a pair is needed")
+    table = cells.pivot(index=source, columns=target, values=column)
+    table = table.reindex(index=_in_order(table.index), columns=_in_order(table.columns))
+    return table.rename_axis(index="source", columns="target")
