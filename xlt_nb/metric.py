@@ -115,7 +115,7 @@ def scores_with_distances(
     return found
 
 # %% ../nbs/10_metric.ipynb #81e6ba82
-_IN_A_LIST = "transfer: one data set of `scores_with_distances` stands for itself; give it to the function in a list"
+_IN_A_LIST = "transfer: this is a data set of `scores_with_distances` already; give it to the function in a list"
 
 def _as_scores(transfer) -> pd.DataFrame: # columns of `KEYS`, source, target, score, seed
     "Scores of single runs, from what a user has."
@@ -153,7 +153,7 @@ _FLAT = 1e-9 # a distance with less spread within effects is constant
 def _solve_weights(
     gram: np.ndarray, # of `_moments`
     penalty: float = 0.0, # λ; inf: equal weights
-) -> np.ndarray: # v: points of F1 lost per unit of each distance, none negative; 0 where a distance does not vary
+) -> np.ndarray: # v: points of F1 lost per unit of each distance; 0 where a distance does not vary
     "The non-negative weights with the least squared error, drawn towards equal ones."
     s = np.sqrt(np.diag(gram))
     live = np.flatnonzero(s[1:] > _FLAT) + 1
@@ -202,8 +202,13 @@ def _pooled(views: list) -> np.ndarray: # views: of `VisibleCells`
     return np.mean([_unit_score(_moments(v.t, v.mask)[0]) for v in views], axis=0)
 
 # %% ../nbs/10_metric.ipynb #4c979383
-def _fold_error(v: VisibleCells, members: np.ndarray, a: np.ndarray, mask: np.ndarray): # (1 + k, 1 + k), or None
-    "Quadratic form of the error on the cells towards left-out members, given the sources' levels `a` without them."
+def _fold_error(
+    v: VisibleCells,
+    members: np.ndarray, # (n,), languages left out
+    a: np.ndarray, # (1 + k, n), levels of sources without them
+    mask: np.ndarray, # (n, n), cells without them
+): # (1 + k, 1 + k); None where they cannot judge
+    "Quadratic form of the error on the cells towards left-out members."
     forms, is_source = [], mask.any(1)
     for target in np.flatnonzero(members):
         sources = v.mask[:, target] & is_source
@@ -213,9 +218,9 @@ def _fold_error(v: VisibleCells, members: np.ndarray, a: np.ndarray, mask: np.nd
         forms.append(e @ e.T/sources.sum())
     return np.mean(forms, axis=0) if forms else None
 
-# %% ../nbs/10_metric.ipynb #09e53953
+# %% ../nbs/10_metric.ipynb #da676402
 def _inner_view(v: VisibleCells, groups: list) -> tuple:
-    "Moments without each group, and the quadratic form of the error on the cells towards it (NaN where it has none)."
+    "Moments without each group, and the form of the error on the cells towards it (NaN where it has none)."
     gone = np.array([np.isin(v.labels, g) for g in groups])
     masks = v.mask & ~gone[:, :, None] & ~gone[:, None, :]
     gram, a, _ = _moments(v.t[None], masks)
@@ -261,7 +266,8 @@ def _error_over(folds, fit) -> float:
     return sum(u @ form @ u for u, (_, form) in zip(directions, folds))
 
 # %% ../nbs/10_metric.ipynb #1288421e
-_LITTLE, _MATTERS = 0.25, 0.1 # below this coverage URIEL "knows little"; a distance of at least this weight matters
+_LITTLE = 0.25 # below this coverage URIEL "knows little"
+_MATTERS = 0.1 # a distance of at least this weight matters
 
 @dataclass(frozen=True, eq=False)
 class CombinedDistance:
@@ -293,8 +299,8 @@ class CombinedDistance:
 
     def coverage(self, languages=LANGUAGES) -> pd.DataFrame: # square, from 0 to 1
         "What the distances rest on: the share of features known for both, by weight."
-        parts = [(w, _coverage(self, kind, languages)) for kind, w in zip(self.kinds, self.weights) if w > 0]
-        return sum(w*known for w, known in parts)
+        used = [(kind, w) for kind, w in zip(self.kinds, self.weights) if w > 0]
+        return sum(w*_coverage(self, kind, languages) for kind, w in used)
 
     def explain(self, a: str, b: str) -> pd.DataFrame: # one row a kind: distance, coverage, weight, part
         "What a combined distance is made of, and how much of it URIEL knows."
@@ -350,10 +356,11 @@ def _explain(m: CombinedDistance, a: str, b: str) -> pd.DataFrame:
     return table.assign(part=(table.weight*table.distance/list(m.scale)).where(table.weight > 0, 0.0))
 
 # %% ../nbs/10_metric.ipynb #db6c66cf
-_FORMAT, _FORMAT_VERSION = "xlt-nb combined distance", 1
+_FORMAT, _VERSION = "xlt-nb combined distance", 1
 _Share = Annotated[float, Field(ge=0, le=1, description="a number from 0 to 1")]
 _Infinite = BeforeValidator(lambda value: math.inf if value == "inf" else value) # JSON has no infinity
-_Penalty = Annotated[float, Field(ge=0, allow_inf_nan=True, description="a number from 0, or 'inf'"), _Infinite]
+_FromZero = Field(ge=0, allow_inf_nan=True, description="a number from 0, or 'inf'")
+_Penalty = Annotated[float, _FromZero, _Infinite]
 
 class _KindOnFile(BaseModel):
     "One distance in a saved metric."
@@ -363,12 +370,12 @@ class _KindOnFile(BaseModel):
     high: _Share
     scale: float = Field(gt=0, description="a number above 0")
 
-# %% ../nbs/10_metric.ipynb #539502b6
+# %% ../nbs/10_metric.ipynb #2a3b0403
 class _MetricOnFile(BaseModel):
     "A saved metric; descriptions are what an error says was expected."
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
     format: Literal[_FORMAT] = Field(description=repr(_FORMAT))
-    version: Literal[_FORMAT_VERSION] = Field(description=f"{_FORMAT_VERSION} (another version of xlt-nb wrote it)")
+    version: Literal[_VERSION] = Field(description=f"{_VERSION} (another version of xlt-nb wrote it)")
     package: str = Field(description="a version")
     mode: Literal[tuple(MODES)] = Field(description=f"a mode of distance ({', '.join(MODES)})")
     penalty: _Penalty
@@ -386,19 +393,20 @@ def _model_at(path: tuple): # path: fields from the outermost
     "The model that has the last field of a path."
     return _KindOnFile if len(path) > 2 and path[0] == "kinds" else _MetricOnFile
 
-# %% ../nbs/10_metric.ipynb #65e02047
+# %% ../nbs/10_metric.ipynb #416d4f36
 def _read_error(error: ValidationError, file) -> XltError:
     "What pydantic found, as file, field, what stands there, what was expected, and the nearest."
     first = error.errors()[0]
     path, found = first["loc"], first["input"]
-    if not path: return XltError(_NO_OBJECT.format(where=file, found=type(found).__name__, fields="'format'"))
+    kind = type(found).__name__
+    if not path: return XltError(_NO_OBJECT.format(where=file, found=kind, fields="'format'"))
     model, where = _model_at(path), ": ".join(map(str, [file, *path[:-1]]))
     if first["type"] == "missing":
         near = ", ".join(nearest(path[-1], found)) or "none"
         return XltError(_MISSING.format(where=where, field=path[-1], near=near))
     if first["type"].startswith("model") and path[0] == "kinds":
         fields = ", ".join(map(repr, _KindOnFile.model_fields))
-        return XltError(_NO_OBJECT.format(where=f"{where}: {path[-1]}", found=type(found).__name__, fields=fields))
+        return XltError(_NO_OBJECT.format(where=f"{where}: {path[-1]}", found=kind, fields=fields))
     field = path[-1] if path[-1] in model.model_fields else path[0]
     near = nearest(found, MODES, 1) if field == "mode" else []
     hint = f"; nearest: {near[0]}" if near else ""
@@ -411,7 +419,7 @@ def _to_json(m: CombinedDistance) -> dict:
     columns = ("weight", "low", "high", "scale")
     rows = zip(m.kinds, m.weights, m.low, m.high, m.scale)
     kinds = {kind: dict(zip(columns, map(float, row))) for kind, *row in rows}
-    return {"format": _FORMAT, "version": _FORMAT_VERSION, "package": m.package, "mode": m.mode,
+    return {"format": _FORMAT, "version": _VERSION, "package": m.package, "mode": m.mode,
             "penalty": "inf" if math.isinf(m.penalty) else m.penalty, "level": m.level, "draws": m.draws,
             "kinds": kinds, "data": list(m.data)}
 
@@ -424,21 +432,25 @@ def _read_json(path: Path):
         raise XltError(f"metric: no file {path} (nearest: {near})") from e
     except (OSError, ValueError) as e: raise XltError(f"{path}: not JSON ({e})") from e
 
-# %% ../nbs/10_metric.ipynb #62af63f9
+# %% ../nbs/10_metric.ipynb #98ca5b21
+_WRONG_SUM = "{path}: field 'weight': the weights sum to {total:.6g}, expected 1"
+
 def load_metric(
     path=None, # JSON file of `CombinedDistance.save`; None: the one of this study
 ) -> CombinedDistance:
     "Read and check a saved combined distance."
     made, carried = tables_dir()/"metric.json", data_dir()/"metric.json"
-    path = Path(path).expanduser() if path else carried if carried.is_file() and not made.is_file() else made
+    default = carried if carried.is_file() and not made.is_file() else made
+    path = Path(path).expanduser() if path else default
     try: m = _MetricOnFile.model_validate(_read_json(path))
     except ValidationError as e: raise _read_error(e, path) from e
     for kind, row in m.kinds.items():
         if row.weight > 0: check_choice(f"{path}: kinds", kind, DISTANCES)
     total = sum(row.weight for row in m.kinds.values())
-    if abs(total - 1) > 1e-6: raise XltError(f"{path}: field 'weight': the weights sum to {total:.6g}, expected 1")
+    if abs(total - 1) > 1e-6: raise XltError(_WRONG_SUM.format(path=path, total=total))
     columns = zip(*((row.weight, row.low, row.high, row.scale) for row in m.kinds.values()))
-    return CombinedDistance(tuple(m.kinds), *columns, m.mode, m.penalty, tuple(m.data), m.level, m.draws, m.package)
+    return CombinedDistance(tuple(m.kinds), *columns, m.mode, m.penalty, tuple(m.data),
+                            level=m.level, draws=m.draws, package=m.package)
 
 # %% ../nbs/10_metric.ipynb #ae932524
 def _draw(m: ScoresWithDistances, slots: np.ndarray, rng) -> tuple: # (t, mask): stacks over draws
@@ -483,7 +495,7 @@ def _drawn_moments(ms: list, drawn: np.ndarray, places: list, rng) -> np.ndarray
     mean = np.nansum(grams, axis=0)/np.maximum(there.sum(0), 1)[:, None, None]
     return mean[there.any(0)]
 
-# %% ../nbs/10_metric.ipynb #8f5bb449
+# %% ../nbs/10_metric.ipynb #6306f0bd
 def _bootstrap_weights(
     ms: list, # of `ScoresWithDistances`
     penalty: float = 0.0, # of `_solve_weights`
@@ -496,7 +508,8 @@ def _bootstrap_weights(
     rng, chunk, found = np.random.default_rng(seed), max(1, 2**19//len(labels)**2), []
     for start in range(0, n, chunk):
         drawn = language_draws(len(labels), min(chunk, n - start), rng)
-        found += [_shares(gram, _solve_weights(gram, penalty)) for gram in _drawn_moments(ms, drawn, places, rng)]
+        grams = _drawn_moments(ms, drawn, places, rng)
+        found += [_shares(gram, _solve_weights(gram, penalty)) for gram in grams]
     return np.array(found)
 
 # %% ../nbs/10_metric.ipynb #8030e71f
@@ -516,22 +529,23 @@ def _provenance(m: ScoresWithDistances, u) -> dict:
     "What a combination was fitted on, and how it fits there."
     slope, r = _one_slope(_moments(visible_cells(m).t, m.mask)[0], u)
     text = json.dumps([m.labels, np.nan_to_num(m.runs, nan=-1).round(4).tolist()])
-    return dict(zip(KEYS, m.key)) | {
-        "seeds": [s if isinstance(s, str) else int(s) for s in m.seeds],
-        "languages": list(m.labels), "cells": int(m.mask.sum()),
-        "checksum": hashlib.sha256(text.encode()).hexdigest()[:16], "slope": round(slope, 6), "within": round(r, 6)}
+    seeds = [s if isinstance(s, str) else int(s) for s in m.seeds]
+    size = {"seeds": seeds, "languages": list(m.labels), "cells": int(m.mask.sum())}
+    checksum = hashlib.sha256(text.encode()).hexdigest()[:16]
+    fit = {"checksum": checksum, "slope": round(slope, 6), "within": round(r, 6)}
+    return dict(zip(KEYS, m.key)) | size | fit
 
-# %% ../nbs/10_metric.ipynb #8c30bb82
+# %% ../nbs/10_metric.ipynb #18cd3a7f
 def fit_combined(
-    transfer, # data sets of `scores_with_distances`, a table, or a CSV; several are pooled, each with the same say
+    transfer, # data sets of `scores_with_distances`, a table, or a CSV; several are pooled
     distances=CANDIDATES, # kinds of `DISTANCES`, or name -> labelled square table
     mode: str = "knn", # of the distances that have it
-    penalty: float | None = None, # 0: the plain fit; inf: equal weights; None: chosen by leaving languages out
+    penalty: float | None = None, # 0: the plain fit; inf: equal weights; None: the folds choose
     draws: int = 500, # bootstrap draws for the intervals; 0: none
     seed: int = 0, # of the draws
     level: float = 0.95, # of the intervals
 ) -> CombinedDistance:
-    "Non-negative weights summing to one over distances that best explain transfer within source and target effects."
+    "Non-negative weights, summing to one, of the distances that best explain transfer within effects."
     ms = _as_datasets(transfer, distances, mode)
     weights, scale, penalty = _fit_weights([visible_cells(m) for m in ms], penalty)
     found = _bootstrap_weights(ms, penalty, draws, seed) if draws else weights[None]
@@ -596,7 +610,9 @@ def _best_single(v, paper): return _linear(v, [_only(k, len(v.kinds)) for k in r
 def _plain_mean(v, paper): return _linear(v, _shrunk[-1:])
 
 @register_predictor(PUBLISHED, "the published combination, only its slope fitted", published=True)
-def _published(v, paper): return _linear(paper, [_along(np.array([PAPER_WEIGHTS[k] for k in paper.kinds]))])
+def _published(v, paper):
+    weights = np.array([PAPER_WEIGHTS[kind] for kind in paper.kinds])
+    return _linear(paper, [_along(weights)])
 
 # %% ../nbs/10_metric.ipynb #4d7e4e02
 @register_predictor("published parts, refitted", published=True,
@@ -638,17 +654,18 @@ def _held_out_groups(
     members = groups.groupby(groups, sort=False).groups
     return {name: tuple(m) for name, m in members.items() if len(labels) - len(m) >= FEWEST}
 
-# %% ../nbs/10_metric.ipynb #95b1d415
+# %% ../nbs/10_metric.ipynb #0444cfe7
 def _predict(m: ScoresWithDistances, v: VisibleCells, out, g) -> pd.DataFrame:
-    "Predictions for the cells between left-out and kept languages, with contributions `g` of distances."
+    "Predictions for the cells between left-out and kept languages; `g`: what distances contribute."
     a, b = additive_fit((v.t[0] - g)[None], v.mask)
     gone = np.isin(m.labels, list(out))
     between = m.mask & (gone[:, None] != gone)
     known = np.where(gone[:, None], v.mask.any(0), v.mask.any(1)[:, None]) # the kept side has a level
     i, j = np.nonzero(between & known)
     names = np.array(m.labels, dtype=object)
+    predicted = a[0][:, None] + b[0] + g
     return pd.DataFrame({"source": names[i], "target": names[j], "held": names[np.where(gone[i], i, j)],
-                         "value": m.y[i, j], "predicted": (a[0][:, None] + b[0] + g)[i, j], "contribution": g[i, j]})
+                         "value": m.y[i, j], "predicted": predicted[i, j], "contribution": g[i, j]})
 
 # %% ../nbs/10_metric.ipynb #d3400730
 _NO_PUBLISHED = ("{name}: a part of the published combination is not known for all languages; "
@@ -659,11 +676,12 @@ def _single_predictor(kind: str) -> Predictor:
     def fit(v, paper): return _linear(v, [_only(v.kinds.index(kind), len(v.kinds))])
     return Predictor(f"{kind} distance alone", fit)
 
-# %% ../nbs/10_metric.ipynb #80444931
+# %% ../nbs/10_metric.ipynb #b4a479ec
 def _chosen_predictors(m: ScoresWithDistances, names) -> dict:
-    "Predictors by name, the distances' own first; those that need what is not known are left out with a warning."
+    "Predictors by name, the distances' own first; what needs an unknown part is left out with a warning."
     every = {kind: _single_predictor(kind) for kind in m.x} | PREDICTORS
-    chosen = {name: every[check_choice("methods", name, every)] for name in (every if names is None else names)}
+    names = list(every) if names is None else names
+    chosen = {name: every[check_choice("methods", name, every)] for name in names}
     if m.paper or not any(p.published for p in chosen.values()): return chosen
     warnings.warn(_NO_PUBLISHED.format(name=m.name), stacklevel=3)
     return {name: p for name, p in chosen.items() if not p.published}
@@ -741,21 +759,21 @@ def _gains_of(wide: pd.DataFrame, method: str, sign: int, pick: np.ndarray, seed
         row[f"p_{short}"] = paired_permutation(gain*0, gain, n=2000, seed=seed).p
     return row
 
-# %% ../nbs/10_metric.ipynb #9779cc2d
+# %% ../nbs/10_metric.ipynb #759dab5e
 def compare_predictors(
     scores: pd.DataFrame, # of `ranking_scores`
     draws: int = 2000, # bootstrap draws of languages
     seed: int = 0, # of the draws
     level: float = 0.95, # of the intervals
-) -> pd.DataFrame: # a row a method and score: value, low, high, languages; gain over `REFERENCES` with interval and p
-    "Mean scores over left-out languages and paired differences; a gain above 0 is better, whatever the score."
+) -> pd.DataFrame: # a row a method and score: value, low, high, languages; gains over `REFERENCES`
+    "Mean scores over left-out languages, and paired differences; a gain above 0 is better in every score."
     rows = []
     for name, (_, _, sign) in SCORES.items():
         wide = scores[name].unstack("method").dropna()
         pick = language_draws(len(wide), draws, seed)
         for method in scores.index.unique("method"):
-            value = dict(zip(("value", "low", "high"), _with_interval(wide[method].to_numpy(), pick, level)))
-            row = {"method": method, "score": name} | value | {"languages": len(wide)}
+            value, low, high = _with_interval(wide[method].to_numpy(), pick, level)
+            row = {"method": method, "score": name, "value": value, "low": low, "high": high, "languages": len(wide)}
             rows.append(row | _gains_of(wide, method, sign, pick, seed, level))
     return pd.DataFrame(rows)
 
@@ -765,12 +783,13 @@ def _has_scores_without(m: ScoresWithDistances, code: str) -> bool:
     keep = np.array(m.labels) != code
     return m.mask[np.ix_(keep, keep)].any()
 
-# %% ../nbs/10_metric.ipynb #5ccea8d9
+# %% ../nbs/10_metric.ipynb #b9173c36
 def _weights_without(ms: list, languages) -> dict: # language -> direction: weight over spread of each distance
     "Weights fitted on some data sets without each language."
     out = {}
     for code in languages:
-        weights, scale, _ = _fit_weights([visible_cells(m, (code,)) for m in ms if _has_scores_without(m, code)])
+        views = [visible_cells(m, (code,)) for m in ms if _has_scores_without(m, code)]
+        weights, scale, _ = _fit_weights(views)
         out[code] = weights/scale
     return out
 
