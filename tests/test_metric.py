@@ -1,9 +1,10 @@
 """The combined distance: planted weights, no leakage, slow second implementations, round trips, errors. On tables written here; no data but URIEL's."""
 import dataclasses, itertools, json, math, warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
+import papermill, pytest
 import scipy.optimize
 import statsmodels.api as sm
 
@@ -11,10 +12,13 @@ from xlt_nb import metric as M
 from xlt_nb.core import XltError
 from xlt_nb.distances import distance_matrix
 from xlt_nb.languages import LANGUAGES
-from xlt_nb.metric import (CANDIDATES, FITTED, METHODS, PENALTIES, SCORES, CombinedDistance, additive, bootstrap_weights, carry, compare, fit_combined, fit_weights, folds,
-                           held_out, load_metric, matrices, moments, score, solve_weights, view)
-from xlt_nb.stats import correlate, within
+from xlt_nb.metric import (_PENALTIES, CANDIDATES, FITTED, PREDICTORS, SCORES, CombinedDistance, _bootstrap_weights,
+                           _fit_weights, _held_out_groups, _moments, _solve_weights, carry_weights, compare_predictors,
+                           fit_combined, load_metric, predict_held_out, ranking_scores, scores_with_distances,
+                           visible_cells)
+from xlt_nb.stats import additive_fit, correlate, within
 
+ROOT = Path(__file__).resolve().parent.parent
 EIGHT = ("en", "es", "pt", "pl", "tr", "hi", "ko", "ja")
 
 
@@ -28,7 +32,7 @@ def scores(weights, languages=LANGUAGES, noise=0.5, slope=3.0, seed=0, seeds=2, 
 
 
 @pytest.fixture(scope="module")
-def planted(): return matrices(scores({"syntactic": 0.6, "geographic": 0.4}))[0]
+def planted(): return scores_with_distances(scores({"syntactic": 0.6, "geographic": 0.4}))[0]
 
 
 def spoil(m, language, value=1e5):
@@ -52,17 +56,17 @@ def test_levels_equal_dummies_by_statsmodels():
     rng = np.random.default_rng(0)
     y, mask = rng.normal(size=(7, 7)), ~np.eye(7, dtype=bool)
     mask[1, 4] = mask[3, 0] = False
-    a, b = additive(y[None], mask)
+    a, b = additive_fit(y[None], mask)
     i, j = np.nonzero(mask)
     fit = sm.OLS(y[mask], np.hstack([np.eye(7)[i], np.eye(7)[j][:, 1:]])).fit()
     assert np.allclose(fit.fittedvalues, (a[0][:, None] + b[0])[mask]) and b[0].mean() == pytest.approx(0)
 
 
 def test_stacked_fits_equal_single_ones(planted):
-    v = view(planted)
-    masks = np.stack([view(planted, (l,)).mask for l in planted.labels])
-    together = moments(v.t[None], masks)[0]
-    for k, mask in enumerate(masks): assert np.allclose(together[k], moments(v.t, mask)[0])
+    v = visible_cells(planted)
+    masks = np.stack([visible_cells(planted, (l,)).mask for l in planted.labels])
+    together = _moments(v.t[None], masks)[0]
+    for k, mask in enumerate(masks): assert np.allclose(together[k], _moments(v.t, mask)[0])
 
 
 def test_criterion_is_the_correlation_within_effects(planted):
@@ -77,27 +81,27 @@ def test_criterion_is_the_correlation_within_effects(planted):
 
 @pytest.mark.parametrize("penalty", [0.03, 0.3, 3.0])
 def test_shrunk_fit_minimises_what_the_text_says(planted, penalty):
-    v = view(planted)
-    gram = moments(v.t, v.mask)[0]
+    v = visible_cells(planted)
+    gram = _moments(v.t, v.mask)[0]
     s = np.sqrt(np.diag(gram))
-    e = [(v.t[k] - a[:, None] - b)[v.mask]/s[k] for k, (a, b) in enumerate(zip(*additive(np.where(v.mask, v.t, 0), v.mask)))]
+    e = [(v.t[k] - a[:, None] - b)[v.mask]/s[k] for k, (a, b) in enumerate(zip(*additive_fit(np.where(v.mask, v.t, 0), v.mask)))]
     def loss(u): return np.mean((e[0] + sum(x*d for x, d in zip(u, e[1:])))**2) + penalty*((u - u.mean())**2).sum()
-    ours = solve_weights(gram, penalty)*s[1:]/s[0]
+    ours = _solve_weights(gram, penalty)*s[1:]/s[0]
     best = scipy.optimize.minimize(loss, np.full(5, 0.1), bounds=[(0, None)]*5, options={"ftol": 1e-14})
     assert loss(ours) <= best.fun + 1e-7
 
 
 def test_inner_error_equals_a_loop(planted):
     "The quadratic forms give the error of predicting left-out targets up to a constant."
-    v, u = view(planted), np.array([1.0, 2, 3, 4, 5])
-    grams, errors = M.inner_folds([v])
+    v, u = visible_cells(planted), np.array([1.0, 2, 3, 4, 5])
+    grams, errors = M._inner_folds([v])
     for k, l in enumerate(planted.labels):
-        inner = view(planted, (l,))
+        inner = visible_cells(planted, (l,))
         g = -np.tensordot(u, inner.t[1:], 1)
-        a, _ = additive((inner.t[0] - g)[None], inner.mask)
+        a, _ = additive_fit((inner.t[0] - g)[None], inner.mask)
         at = planted.labels.index(l)
         off = [v.t[0, s, at] - a[0, s] - g[s, at] for s in range(17) if s != at]
-        scale = 1/moments(inner.t, inner.mask)[0][0, 0] # F1 in units of its spread without the language
+        scale = 1/_moments(inner.t, inner.mask)[0][0, 0] # F1 in units of its spread without the language
         unit = np.r_[1, u*np.sqrt(scale)]
         assert unit @ errors[k] @ unit == pytest.approx(np.var(off)*scale)
 
@@ -109,7 +113,7 @@ def test_transfer_that_grows_with_distance_gives_no_slope():
 
 def test_a_distance_that_does_not_vary_gets_no_weight(planted):
     flat = pd.DataFrame(1.0, LANGUAGES, LANGUAGES)
-    for p in PENALTIES:
+    for p in _PENALTIES:
         fit = fit_combined(scores({"syntactic": 1}), {"flat": flat, "syntactic": distance_matrix("syntactic")}, penalty=p, draws=20)
         assert fit.weights == pytest.approx((0, 1)) and np.isfinite([*fit.low, *fit.high, *fit.scale]).all()
 
@@ -121,7 +125,7 @@ def test_penalty_reaches_equal_weights(planted):
 
 def test_pooled_data_sets_have_the_same_say():
     "A data set counts the same whatever its scores are measured in and however often it is named."
-    a, b = (matrices(scores(w, seed=k))[0] for k, w in enumerate(({"syntactic": 1}, {"geographic": 1})))
+    a, b = (scores_with_distances(scores(w, seed=k))[0] for k, w in enumerate(({"syntactic": 1}, {"geographic": 1})))
     both = fit_combined([a, b], penalty=0.0, draws=0)
     assert both.weights[0] == pytest.approx(both.weights[-1], abs=0.15)
     assert np.allclose(both.weights, fit_combined([a, dataclasses.replace(b, runs=100*b.runs)], penalty=0.0, draws=0).weights)
@@ -129,11 +133,11 @@ def test_pooled_data_sets_have_the_same_say():
 
 
 def test_bootstrap_covers_languages_and_runs(planted):
-    drawn = bootstrap_weights([planted], 0.0, 60, seed=1)
+    drawn = _bootstrap_weights([planted], 0.0, 60, seed=1)
     assert drawn.shape == (60, 5) and np.allclose(drawn.sum(1), 1) and (drawn >= 0).all() and drawn.std(0).max() > 0.01
-    assert np.array_equal(drawn, bootstrap_weights([planted], 0.0, 60, seed=1)) and not np.array_equal(drawn, bootstrap_weights([planted], 0.0, 60, seed=2))
-    small = matrices(scores({"syntactic": 1}, EIGHT))[0]
-    assert np.isfinite(bootstrap_weights([planted, small], 0.0, 60)).all() # a draw may miss most of the small one
+    assert np.array_equal(drawn, _bootstrap_weights([planted], 0.0, 60, seed=1)) and not np.array_equal(drawn, _bootstrap_weights([planted], 0.0, 60, seed=2))
+    small = scores_with_distances(scores({"syntactic": 1}, EIGHT))[0]
+    assert np.isfinite(_bootstrap_weights([planted, small], 0.0, 60)).all() # a draw may miss most of the small one
 
 
 def test_drawn_cells_are_those_of_the_drawn_languages(planted):
@@ -150,16 +154,16 @@ def test_a_fold_does_not_see_its_language(planted, language):
     "Scores of the held-out language may be anything: weights, penalty, spread and every method's prediction stay the same."
     other = spoil(planted, language)
     for p in (None, 0.0):
-        ours, theirs = (fit_weights([view(m, (language,))], p) for m in (planted, other))
+        ours, theirs = (_fit_weights([visible_cells(m, (language,))], p) for m in (planted, other))
         assert np.array_equal(ours[0], theirs[0]) and np.array_equal(ours[1], theirs[1]) and ours[2] == theirs[2]
-    small = [M.view(m, (language,)) for m in (planted, other)], [M.view(m, (language,), m.paper) for m in (planted, other)]
-    for name, method in METHODS.items(): assert np.array_equal(method.fit(small[0][0], small[1][0]), method.fit(small[0][1], small[1][1])), name
+    small = [visible_cells(m, (language,)) for m in (planted, other)], [visible_cells(m, (language,), m.paper) for m in (planted, other)]
+    for name, method in PREDICTORS.items(): assert np.array_equal(method.fit(small[0][0], small[1][0]), method.fit(small[0][1], small[1][1])), name
 
 
 def test_a_family_fold_does_not_see_its_family(planted):
     other = spoil(spoil(planted, "es"), "it")
-    a, b = (held_out(m, "family", [FITTED, "syntactic"]) for m in (planted, other))
-    out = folds(planted.labels, "family")
+    a, b = (predict_held_out(m, "family", [FITTED, "syntactic"]) for m in (planted, other))
+    out = _held_out_groups(planted.labels, "family")
     romance = next(g for g in out.values() if "es" in g)
     assert {"es", "it", "pt", "fr"} == set(romance)
     inside = a.held.isin(romance) & ~a.source.isin(["es", "it"]) & ~a.target.isin(["es", "it"])
@@ -168,15 +172,15 @@ def test_a_family_fold_does_not_see_its_family(planted):
 
 
 def test_carried_weights_do_not_see_the_language():
-    a, b = (matrices(scores(w, EIGHT, seed=k, corpus=str(k)))[0] for k, w in enumerate(({"syntactic": 1}, {"geographic": 1})))
-    ours, theirs = carry([a, b]), carry([spoil(a, "ko"), b])
+    a, b = (scores_with_distances(scores(w, EIGHT, seed=k, corpus=str(k)))[0] for k, w in enumerate(({"syntactic": 1}, {"geographic": 1})))
+    ours, theirs = carry_weights([a, b]), carry_weights([spoil(a, "ko"), b])
     key = (a.name, b.name, "ko")
     assert np.array_equal(ours.loc[key], theirs.loc[key])
     assert not ours.loc[(a.name, b.name, "tr")].equals(theirs.loc[(a.name, b.name, "tr")])
 
 
 def test_views_hide_what_is_left_out(planted):
-    v = view(planted, ("ko",))
+    v = visible_cells(planted, ("ko",))
     k = planted.labels.index("ko")
     assert np.isnan(v.t[0, k]).all() and np.isnan(v.t[0, :, k]).all() and np.isfinite(v.t[1:]).all()
 
@@ -185,7 +189,7 @@ def test_views_hide_what_is_left_out(planted):
 
 def test_held_out_equals_dropping_the_language_by_hand(planted):
     "Prediction of one cell, by ordinary least squares with dummies on a table without the language."
-    found = held_out(planted, methods=["syntactic"]).set_index(["held", "source", "target"])
+    found = predict_held_out(planted, methods=["syntactic"]).set_index(["held", "source", "target"])
     keep = [l for l in planted.labels if l != "ko"]
     d, y = (pd.DataFrame(m, planted.labels, planted.labels) for m in (planted.x["syntactic"], planted.y))
     rows = [(s, t) for s, t in itertools.permutations(keep, 2)]
@@ -197,8 +201,8 @@ def test_held_out_equals_dropping_the_language_by_hand(planted):
 
 
 def test_each_method_finds_a_clear_truth():
-    m = matrices(scores({"syntactic": 1}, noise=0.2))[0]
-    mean = score(held_out(m))[["near_rank", "choice_error", "near_regret"]].groupby("method").mean()
+    m = scores_with_distances(scores({"syntactic": 1}, noise=0.2))[0]
+    mean = ranking_scores(predict_held_out(m))[["near_rank", "choice_error", "near_regret"]].groupby("method").mean()
     assert mean.choice_error["syntactic"] < 0.5 < 1.5 < mean.choice_error["levels only"]
     for name in (FITTED, "fitted, not shrunk", "ridge", M.SINGLE): assert mean.choice_error[name] < 0.7, name
     assert mean.near_rank["levels only"] == 0 and mean.near_rank[M.SINGLE] == mean.near_rank["syntactic"] > mean.near_rank["phonological"]
@@ -207,7 +211,7 @@ def test_each_method_finds_a_clear_truth():
 def test_comparison_by_hand():
     languages = list("abcdef")
     table = pd.concat([pd.DataFrame({s: v + 0.1*np.arange(6) for s in SCORES} | {"method": m, "language": languages}) for m, v in ((FITTED, 0.5), (M.SINGLE, 0.3), (M.PUBLISHED, 0.5))]).set_index(["method", "language"])
-    found = compare(table, draws=500).set_index(["score", "method"])
+    found = compare_predictors(table, draws=500).set_index(["score", "method"])
     row = found.loc[("near_rank", FITTED)]
     assert row.value == pytest.approx(0.75) and row[["gain_single", "low_single", "high_single"]].tolist() == pytest.approx([0.2]*3) and row.p_single == pytest.approx(2/2**6)
     assert row.gain_published == 0 and row.p_published == 1 and found.gain_single["regret", FITTED] == pytest.approx(-0.2)
@@ -215,9 +219,9 @@ def test_comparison_by_hand():
 
 def test_missing_cells_and_other_targets():
     table = scores({"syntactic": 0.7, "genetic": 0.3}, targets=LANGUAGES[::2])
-    m = matrices(table.drop(table.index[::7]))[0]
+    m = scores_with_distances(table.drop(table.index[::7]))[0]
     fit = fit_combined([m], draws=30)
-    assert abs(fit.table.weight["syntactic"] - 0.7) < 0.15 and set(held_out(m, methods=[FITTED]).query("target == held").target) <= set(LANGUAGES[::2])
+    assert abs(fit.table.weight["syntactic"] - 0.7) < 0.15 and set(predict_held_out(m, methods=[FITTED]).query("target == held").target) <= set(LANGUAGES[::2])
 
 
 def test_many_languages_take_seconds():
@@ -228,9 +232,9 @@ def test_many_languages_take_seconds():
 
 def test_published_parts_that_are_not_known_are_left_out():
     codes = ["sv", "da", "et", "de", "nl", "en", "fi"] # the paper's inventories of Danish and Estonian are not known
-    with pytest.warns(UserWarning, match="published"): found = held_out(matrices(scores({"syntactic": 1}, codes))[0])
+    with pytest.warns(UserWarning, match="published"): found = predict_held_out(scores_with_distances(scores({"syntactic": 1}, codes))[0])
     assert not {M.PUBLISHED, "published parts, refitted"} & set(found.method) and FITTED in set(found.method)
-    assert "gain_published" not in compare(score(found), draws=50)
+    assert "gain_published" not in compare_predictors(ranking_scores(found), draws=50)
 
 
 # ---- the object
@@ -304,7 +308,7 @@ def test_missing_file_names_the_nearest(tmp_path):
 def test_square_table_csv_and_long_table_agree(tmp_path):
     table = scores({"syntactic": 1}, EIGHT, seeds=1)
     table[["source", "target", "score"]].to_csv(tmp_path/"my.csv", index=False)
-    given = (table, table.pivot(index="source", columns="target", values="score"), str(tmp_path/"my.csv"), matrices(table))
+    given = (table, table.pivot(index="source", columns="target", values="score"), str(tmp_path/"my.csv"), scores_with_distances(table))
     fits = [fit_combined(g, draws=0).weights for g in given]
     for f in fits: assert np.allclose(f, fits[0], atol=1e-6)
 
@@ -315,14 +319,49 @@ def test_bad_input():
     with pytest.raises(XltError, match="no language 'pt'"): fit_combined(table, {"mine": distance_matrix("syntactic", ["en", "es"])})
     gaps = distance_matrix("syntactic", EIGHT); gaps.loc["ko"] = gaps["ko"] = np.nan
     with pytest.raises(XltError, match="not known for ko"): fit_combined(table, {"mine": gaps})
-    with pytest.raises(XltError, match="by"): held_out(matrices(table)[0], "languages")
-    with pytest.raises(XltError, match="nearest: ridge"): held_out(matrices(table)[0], methods=["rigde"])
-    with pytest.warns(UserWarning, match="left out"), pytest.raises(XltError, match="large enough"): matrices(scores({"syntactic": 1}, EIGHT[:4]))
+    with pytest.raises(XltError, match="by"): predict_held_out(scores_with_distances(table)[0], "languages")
+    with pytest.raises(XltError, match="nearest: ridge"): predict_held_out(scores_with_distances(table)[0], methods=["rigde"])
+    with pytest.warns(UserWarning, match="left out"), pytest.raises(XltError, match="large enough"): scores_with_distances(scores({"syntactic": 1}, EIGHT[:4]))
     mine = fit_combined(table, {"mine": distance_matrix("syntactic", EIGHT)}, draws=0)
     with pytest.raises(XltError, match="not a registered distance"): mine.distance("sw", "yo")
 
 
 def test_committed_metric_is_of_this_version_and_applies_anywhere():
-    path = M.Path(__file__).resolve().parent.parent/"outputs"/"tables"/"metric.json"
-    if not path.is_file(): pytest.skip("outputs/tables/metric.json is not there: run the notebook")
+    path = ROOT/"outputs"/"tables"/"metric.json"
     assert np.isfinite(load_metric(path).matrix(["sw", "yo", "zu", "en"])).all(axis=None)
+
+
+# ---- the chapter
+
+def execute(out, **parameters): papermill.execute_notebook(str(ROOT/"nbs"/"10_metric.ipynb"), str(out), parameters, kernel_name="python3", progress_bar=False)
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    "A CSV with two data sets, and an outputs folder with nothing in it."
+    parts = [scores({"syntactic": 1}, EIGHT, seeds=1, corpus=c, seed=k) for k, c in enumerate(("one", "two"))]
+    pd.concat(parts).drop(columns="seed").to_csv(tmp_path/"mine.csv", index=False)
+    (tmp_path/"outputs"/"tables").mkdir(parents=True)
+    monkeypatch.setenv("XLT_OUTPUTS", str(tmp_path/"outputs"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_chapter_on_scores_of_ones_own(own):
+    "Neither encoder nor corpus is built in; what is written bears the name of the file."
+    execute(own/"out.ipynb", transfer="mine.csv", draws=20)
+    made = {p.name for p in (own/"outputs").rglob("*") if p.is_file()}
+    tables = {"metric_mine.json", "metric_weights_mine.csv", "metric_heldout_mine.csv", "metric_transfer_mine.csv"}
+    assert made == tables | {f"{name}_mine.{ext}" for name in ("metric_weights", "metric_heldout") for ext in ("png", "svg")}
+    assert set(load_metric(own/"outputs"/"tables"/"metric_mine.json").kinds) == set(CANDIDATES)
+
+
+def test_chapter_on_smoke_saves_nothing(own):
+    execute(own/"out.ipynb", transfer="mine.csv", study="smoke")
+    assert not [p for p in (own/"outputs").rglob("*") if p.is_file()]
+
+
+@pytest.mark.parametrize("parameters, hint", [({"drws": 9}, "nearest: draws"), ({"draws": 3}, "from 20"), ({"kinds": "sintactic"}, "nearest: syntactic"), ({"transfer": "mime.csv"}, "mine.csv")])
+def test_chapter_checks_its_parameters(own, parameters, hint):
+    with pytest.raises(papermill.PapermillExecutionError, match="XltError") as e: execute(own/"out.ipynb", **{"transfer": "mine.csv"} | parameters)
+    assert hint in str(e.value)
