@@ -210,7 +210,7 @@ def test_each_method_finds_a_clear_truth():
 
 def test_comparison_by_hand():
     languages = list("abcdef")
-    table = pd.concat([pd.DataFrame({s: v + 0.1*np.arange(6) for s in SCORES} | {"method": m, "language": languages}) for m, v in ((FITTED, 0.5), (M.SINGLE, 0.3), (M.PUBLISHED, 0.5))]).set_index(["method", "language"])
+    table = pd.concat([pd.DataFrame({s: v + 0.1*np.arange(6) for s in SCORES} | {"method": m, "language": languages}) for m, v in ((FITTED, 0.5), (M.SINGLE, 0.3), (M.PUBLISHED_COMBINATION, 0.5))]).set_index(["method", "language"])
     found = compare_predictors(table, draws=500).set_index(["score", "method"])
     row = found.loc[("near_rank", FITTED)]
     assert row.value == pytest.approx(0.75) and row[["gain_single", "low_single", "high_single"]].tolist() == pytest.approx([0.2]*3) and row.p_single == pytest.approx(2/2**6)
@@ -233,7 +233,7 @@ def test_many_languages_take_seconds():
 def test_published_parts_that_are_not_known_are_left_out():
     codes = ["sv", "da", "et", "de", "nl", "en", "fi"] # the paper's inventories of Danish and Estonian are not known
     with pytest.warns(UserWarning, match="published"): found = predict_held_out(scores_with_distances(scores({"syntactic": 1}, codes))[0])
-    assert not {M.PUBLISHED, "published parts, refitted"} & set(found.method) and FITTED in set(found.method)
+    assert not {M.PUBLISHED_COMBINATION, "published parts, refitted"} & set(found.method) and FITTED in set(found.method)
     assert "gain_published" not in compare_predictors(ranking_scores(found), draws=50)
 
 
