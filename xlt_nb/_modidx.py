@@ -304,6 +304,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'xlt_nb.features.Features.__init__': ('features.html#features.__init__', 'xlt_nb/features.py'),
                                  'xlt_nb.features.Features._open_shards': ('features.html#features._open_shards', 'xlt_nb/features.py'),
                                  'xlt_nb.features.Features._view': ('features.html#features._view', 'xlt_nb/features.py'),
+                                 'xlt_nb.features._age': ('features.html#_age', 'xlt_nb/features.py'),
                                  'xlt_nb.features._chunks': ('features.html#_chunks', 'xlt_nb/features.py'),
                                  'xlt_nb.features._compute': ('features.html#_compute', 'xlt_nb/features.py'),
                                  'xlt_nb.features._filled_batches': ('features.html#_filled_batches', 'xlt_nb/features.py'),

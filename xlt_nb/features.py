@@ -6,7 +6,7 @@
 __all__ = ['compute_states', 'states_dir', 'cache_limit', 'Features', 'cache_table', 'clear_cache', 'pad_states']
 
 # %% ../nbs/04b_features.ipynb #f0000003
-import hashlib, os, shutil, time
+import glob, hashlib, os, shutil, time
 from pathlib import Path
 
 import numpy as np
@@ -74,11 +74,12 @@ def _write_shard(folder: Path, keys: list, states: list):
     with atomic_path(folder/f"{name}.safetensors") as p: save_file(tensors, p)
 
 def _read_shard(path: Path) -> dict: # key -> (states of the shard, first, last)
-    "Where the states of a shard's windows lie; nothing if it was cleared meanwhile, or is damaged."
-    try: tensors = load_file(path)
-    except (OSError, SafetensorError): return {}
-    os.utime(path)
-    ends, keys = tensors["ends"].tolist(), tensors["keys"].numpy().tobytes()
+    "Where the states of a shard's windows lie; nothing if it was cleared meanwhile, is damaged, or is no shard."
+    try:
+        tensors = load_file(path)
+        os.utime(path)
+        ends, keys = tensors["ends"].tolist(), tensors["keys"].numpy().tobytes()
+    except (OSError, SafetensorError, KeyError): return {}
     return {keys[16*i:16*i + 16]: (tensors["states"], a, b) for i, (a, b) in enumerate(zip(ends, ends[1:]))}
 
 # %% ../nbs/04b_features.ipynb #f000000b
@@ -91,25 +92,31 @@ def cache_limit() -> int: # bytes
     return int(limit*1e9)
 
 def _sizes(folder: Path) -> list: # of (last use, bytes, path), oldest first
-    "All shards below a folder."
+    "All shards of a folder, or of the folders in it, whatever other processes remove meanwhile."
     found = []
-    for p in folder.rglob("*.safetensors"):
-        try: found.append((p.stat().st_mtime, p.stat().st_size, p))
-        except FileNotFoundError: pass
+    for form in ("*.safetensors", "*/*.safetensors"):
+        for name in glob.iglob(form, root_dir=folder):
+            try: found.append(((folder/name).stat().st_mtime, (folder/name).stat().st_size, folder/name))
+            except FileNotFoundError: pass
     return sorted(found)
+
+def _age(path: Path) -> float: # seconds
+    "How long something was not changed; 0 if it is gone."
+    try: return time.time() - path.stat().st_mtime
+    except FileNotFoundError: return 0.0
 
 def _make_room(wanted: int) -> bool: # is there room?
     "Clear shards that were not used for longest until so many bytes fit."
     states_dir().mkdir(parents=True, exist_ok=True)
     for p in states_dir().glob("*/.*.partial"): # left by killed writers
-        if time.time() - p.stat().st_mtime > 3600: shutil.rmtree(p, ignore_errors=True)
+        if _age(p) > 3600: shutil.rmtree(p, ignore_errors=True)
     shards = _sizes(states_dir())
     over = sum(size for _, size, _ in shards) + wanted - cache_limit()
     for _, size, path in shards:
         if over <= 0: break
         path.unlink(missing_ok=True)
         over -= size
-    return over <= 0 and shutil.disk_usage(states_dir()).free > wanted + 2**28
+    return over <= 0 and shutil.disk_usage(cache_dir()).free > wanted + 2**28
 
 # %% ../nbs/04b_features.ipynb #f000000d
 _CHUNK = 200_000 # subwords in a shard, about 150 MB for a width of 384
