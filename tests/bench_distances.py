@@ -1,6 +1,6 @@
 """How fast are the distances? A script, not a test: `python tests/bench_distances.py` writes outputs/tables/bench_distances.csv.
 
-Compares `lang2vec.get_features` with `xlt_nb.distances.features` in one run: eight feature sets for the seventeen languages, one call a
+Compares `lang2vec.get_features` with `xlt_nb.distances.uriel_features` in one run: eight feature sets for the seventeen languages, one call a
 feature set (its fairest use), equal output checked. lang2vec runs in a throw-away virtual environment with a setuptools it can import.
 Then: the first load, later processes, and a full matrix of every kind over every language with data, each in a process of its own.
 """
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from xlt_nb.core import tables_dir, atomic_path
-from xlt_nb.distances import DISTANCES, features, load_uriel
+from xlt_nb.distances import DISTANCES, load_uriel, uriel_features
 from xlt_nb.languages import LANGUAGES, resolve
 
 FEATURE_SETS = "syntax_knn phonology_knn inventory_knn syntax_average phonology_average inventory_average fam geo".split()
@@ -68,13 +68,13 @@ def run_lang2vec(folder, requests, repeats):
 
 
 def run_ours(requests, repeats):
-    "Time our `features` once the arrays are loaded; calls are short, so there are more of them."
+    "Time our `uriel_features` once the arrays are loaded; calls are short, so there are more of them."
     load_uriel()
     seconds, out = {s: [] for s in requests}, {}
     for _ in range(20*repeats):
         for feature_set, codes in requests.items():
             start = time.perf_counter()
-            out[feature_set] = features(feature_set, codes)
+            out[feature_set] = uriel_features(feature_set, codes)
             seconds[feature_set].append(time.perf_counter() - start)
     return seconds, out
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 from xlt_nb import distances as D
 from xlt_nb.core import XltError
 from xlt_nb.distances import (DISTANCES, GROUPS, MEASURES, MODES, PAPER_DISTANCES, combined, coverage, distance, distance_matrix, distance_table,
-                              features, languages_with, load_uriel, paper_distances, register_distance)
+                              languages_with, load_uriel, paper_distances, register_distance, uriel_features)
 from xlt_nb.languages import LANGUAGES, MACROLANGUAGES, MINION, SMILER, _letter_codes, as_matrix, language, resolve, uriel_codes, uriel_dir
 
 KINDS_AND_MODES = [(k, m) for k, d in DISTANCES.items() for m in d.modes]
@@ -187,9 +187,9 @@ def test_default_has_no_artefacts():
 
 def test_features_are_those_of_the_wheel(raw):
     with np.load(uriel_dir()/"geocoord_features.npz") as z:
-        assert np.array_equal(features("geo", ["ja"]).to_numpy(np.float32)[0], z["data"][z["langs"].tolist().index("jpn"), :, 0])
-    assert np.array_equal(features("phonology_union", ["ja"]).fillna(-1).to_numpy()[0], slow_vectors("ja", ["phonology"]))
-    assert set(features("fam", ["ja"]).loc["ja"].pipe(lambda r: r.index[r == 1])) >= {"F_Japonic"}
+        assert np.array_equal(uriel_features("geo", ["ja"]).to_numpy(np.float32)[0], z["data"][z["langs"].tolist().index("jpn"), :, 0])
+    assert np.array_equal(uriel_features("phonology_union", ["ja"]).fillna(-1).to_numpy()[0], slow_vectors("ja", ["phonology"]))
+    assert set(uriel_features("fam", ["ja"]).loc["ja"].pipe(lambda r: r.index[r == 1])) >= {"F_Japonic"}
 
 
 # ---- the paper
@@ -220,7 +220,7 @@ def test_paper_medoids():
     (lambda: distance_matrix("syntactic", []), "empty"),
     (lambda: coverage("syntactic", ["en"], "full"), "mode"),
     (lambda: distance_table(["en", "fr"], ["syntactical"]), "kind.*syntactic"),
-    (lambda: features("syntax_nn", ["en"]), "feature_set.*syntax_knn"),
+    (lambda: uriel_features("syntax_nn", ["en"]), "feature_set.*syntax_knn"),
     (lambda: languages_with("genes"), "kind.*genetic"),
     (lambda: combined(["en", "fr"], {"anderberg": 1}), "kind.*anderberg"),
     (lambda: combined(["en", "fr"], {}), "weights"),

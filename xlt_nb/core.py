@@ -50,7 +50,8 @@ def check_choice(
     near = nearest(value, choices)
     shown = ", ".join(map(str, near or choices[:20]))
     more = " …" if not near and len(choices) > 20 else ""
-    raise XltError(f"{name}: {value!r} is not valid ({'nearest' if near else 'valid'}: {shown}{more})")
+    kind = "nearest" if near else "valid"
+    raise XltError(f"{name}: {value!r} is not valid ({kind}: {shown}{more})")
 
 # %% ../nbs/00_core.ipynb #db55dc3b
 def check_parameters(
@@ -67,6 +68,7 @@ def _checkout() -> Path | None:
     root = Path(xlt_nb.__file__).resolve().parent.parent
     return root if (root/"settings.ini").is_file() and (root/"data").is_dir() else None
 
+# %% ../nbs/00_core.ipynb #078e91e6
 def data_dir() -> Path:
     "Folder of what the project ships: corpus, studies, tables of others."
     root = _checkout()
@@ -85,6 +87,7 @@ def cache_dir() -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
+# %% ../nbs/00_core.ipynb #77b83f86
 _MISSING = ("data set '{corpus}' not found (looked in {looked}). Put its files in a folder '{corpus}' "
     "and set XLT_DATA_DIR to the folder that holds it")
 
@@ -113,6 +116,7 @@ def atomic_path(path):
         os.replace(tmp/path.name, path)
     finally: shutil.rmtree(tmp, ignore_errors=True)
 
+# %% ../nbs/00_core.ipynb #ae4cdf94
 def remove_leftovers(path):
     "Remove a file and what killed writers of it left beside it."
     path = Path(path)
@@ -128,14 +132,24 @@ def _one_error(fields, error: dict) -> str:
     "One of pydantic's findings as a sentence."
     name, found, kind = ".".join(map(str, error["loc"])) or "value", error["input"], error["type"]
     if kind == "missing": return f"{name}: missing"
-    if kind == "extra_forbidden": return f"{name}: no such field (nearest: {', '.join(nearest(name, fields) or fields)})"
+    if kind == "extra_forbidden": return _no_field(name, fields)
     if kind == "value_error": return str(error["ctx"]["error"])
-    if kind == "literal_error":
-        choices = [x.strip().strip("'") for x in error["ctx"]["expected"].replace(" or ", ", ").split(", ")]
-        near = nearest(found, choices)
-        return f"{name}: {found!r} is not valid ({'nearest: ' + near[0] if near else 'valid: ' + ', '.join(choices)})"
-    return f"{name}: {found!r} is not valid ({error['msg'][0].lower()}{error['msg'][1:]})"
+    why = _choices_of(found, error["ctx"]["expected"]) if kind == "literal_error" else _small(error["msg"])
+    return f"{name}: {found!r} is not valid ({why})"
 
+def _no_field(name: str, fields) -> str:
+    near = ", ".join(nearest(name, fields) or fields)
+    return f"{name}: no such field (nearest: {near})"
+
+def _choices_of(found, expected: str) -> str: # "'a', 'b' or 'c'", as pydantic lists them
+    "The choice nearest to what was found, or all of them."
+    choices = [x.strip().strip("'") for x in expected.replace(" or ", ", ").split(", ")]
+    near = nearest(found, choices)
+    return f"nearest: {near[0]}" if near else "valid: " + ", ".join(choices)
+
+def _small(text: str) -> str: return text[0].lower() + text[1:]
+
+# %% ../nbs/00_core.ipynb #43224284
 class Checked(BaseModel):
     "A frozen record whose fields are checked when it is made: a bad one is an `XltError` that names it."
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -148,7 +162,8 @@ class Checked(BaseModel):
 
     def replace(self, **changes):
         "The same record with some fields changed, checked again."
-        return type(self)(**({k: getattr(self, k) for k in type(self).model_fields} | changes))
+        own = {k: getattr(self, k) for k in type(self).model_fields}
+        return type(self)(**(own | changes))
 
 # %% ../nbs/00_core.ipynb #2ff71c28
 SETTINGS = {"ZSCL-S": "one labelled source", "ZSCL-M": "a set of labelled sources"}
@@ -156,7 +171,22 @@ PROTOCOL = 2 # raise it when the meaning of a configuration changes: old runs ar
 
 Count = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(ge=0, le=1)]
+_COUNTS_DIFFER = "method: '{method}' with {n} source(s); 'single' is one source, 'pooled' several"
 
+def _contradiction(c) -> str: # "": none
+    "What does not fit together in a configuration."
+    n = len(c.sources)
+    if not n: return "sources: empty; name at least one language"
+    if not c.targets: return "targets: empty; name at least one language"
+    if c.setting == "ZSCL-S" and n != 1: return f"sources: setting ZSCL-S takes one source, not {n}"
+    if (c.method == "single") != (n == 1): return _COUNTS_DIFFER.format(method=c.method, n=n)
+    if None not in (c.layers, c.frozen) and c.frozen > c.layers:
+        return f"frozen: {c.frozen} of {c.layers} layers; it cannot be more than `layers`"
+    if c.embeddings == "trained" and c.frozen:
+        return f"embeddings: trained under {c.frozen} frozen layers; use frozen 0"
+    return ""
+
+# %% ../nbs/00_core.ipynb #534a995f
 class RunConfig(Checked):
     "All that determines a run. Values are checked when it is made; `None`: as the encoder's preset says."
     task: str # a task of `xlt_nb.tasks.TASKS`
@@ -190,15 +220,7 @@ class RunConfig(Checked):
 
     @model_validator(mode="after")
     def _fits_together(self):
-        if not self.sources: raise ValueError("sources: empty; name at least one language")
-        if not self.targets: raise ValueError("targets: empty; name at least one language")
-        if self.setting == "ZSCL-S" and len(self.sources) != 1:
-            raise ValueError(f"sources: setting ZSCL-S takes one source, not {len(self.sources)}")
-        if (self.method == "single") != (len(self.sources) == 1):
-            raise ValueError(f"method: '{self.method}' with {len(self.sources)} source(s); 'single' is one source, 'pooled' several")
-        if None not in (self.layers, self.frozen) and self.frozen > self.layers:
-            raise ValueError(f"frozen: {self.frozen} of {self.layers} layers; it cannot be more than `layers`")
-        if self.embeddings == "trained" and self.frozen: raise ValueError(f"embeddings: trained under {self.frozen} frozen layers; use frozen 0")
+        if why := _contradiction(self): raise ValueError(why)
         return self
 
 # %% ../nbs/00_core.ipynb #daa905c1
@@ -206,11 +228,12 @@ def run_id(
     config: RunConfig,
     checksums: dict, # name -> checksum of every data file and of the encoder
 ) -> str: # 16 hexadecimal digits
-    "Name of a run: the hash of its configuration and of what it reads. An encoder counts by content, not by where it lies."
+    "Name of a run: the hash of its configuration and of what it reads; an encoder counts by its content."
     fields = config.model_dump(mode="json") | {"encoder": Path(config.encoder).name}
     text = json.dumps([fields, checksums], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+# %% ../nbs/00_core.ipynb #8d1c45b3
 def file_checksum(path) -> str:
     "SHA-256 of a file, 16 hexadecimal digits."
     with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()[:16]
@@ -232,6 +255,7 @@ def runs_dir() -> Path:
     "Folder of the runs made on this machine."
     return outputs_dir()/"runs"
 
+# %% ../nbs/00_core.ipynb #f9f70b51
 def save_run(run: Run) -> Path:
     "Write a run's folder atomically; if another process made the same run meanwhile, its folder stays."
     folder = runs_dir()/run.run_id
@@ -248,9 +272,10 @@ def save_run(run: Run) -> Path:
 # %% ../nbs/00_core.ipynb #bce55043
 def _read_results(path) -> pd.DataFrame:
     "A results table; text that looks like a number or like nothing (`nan` is Min Nan, `na` Nauru) stays text."
-    text = dict.fromkeys(("task", "corpus", "setting", "method", "encoder", "sources", "target", "metric", "run_id"), str)
+    text = dict.fromkeys("task corpus setting method encoder sources target metric run_id".split(), str)
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"value": [""]})
 
+# %% ../nbs/00_core.ipynb #373b6e08
 def load_run(
     id: str, # a `run_id`
 ) -> Run | None: # None if there is no such run
@@ -260,7 +285,8 @@ def load_run(
     try:
         record = json.loads((folder/"record.json").read_text(encoding="utf8"))
         results, counts = _read_results(folder/"results.csv"), pd.read_parquet(folder/"counts.parquet")
-        assert list(results.columns) == RESULT_COLUMNS and list(counts.columns) == COUNT_COLUMNS, "columns differ"
+        assert list(results.columns) == RESULT_COLUMNS, "columns of results.csv differ"
+        assert list(counts.columns) == COUNT_COLUMNS, "columns of counts.parquet differ"
         assert record["run_id"] == id and set(results.run_id) == {id}, f"it holds run {record['run_id']}"
     except Exception as e:
         raise XltError(f"run folder {folder} is broken or foreign ({e}); remove it to run again") from e
@@ -275,6 +301,7 @@ def figures_dir() -> Path:
     "Folder of the committed figures."
     return outputs_dir()/"figures"
 
+# %% ../nbs/00_core.ipynb #b9c0d254
 def read_table(name: str) -> tuple: # (results, counts); empty tables if the study was never run
     "The committed tables of a study."
     csv, parquet = tables_dir()/f"{name}.csv", tables_dir()/f"{name}_counts.parquet"
@@ -286,15 +313,15 @@ def read_table(name: str) -> tuple: # (results, counts); empty tables if the stu
     return results, pd.read_parquet(parquet) if parquet.exists() else no_counts
 
 # %% ../nbs/00_core.ipynb #3f1b1f54
-_CELL = ["task", "corpus", "setting", "method", "encoder", "sources", "seed", "cost"] # a table holds one run of each
-_ROWS = ["task", "setting", "method", "encoder", "sources", "seed", "target", "metric", "run_id"] # order in a table
+_CELL = "task corpus setting method encoder sources seed cost".split() # a table holds one run of each
+_ROWS = "task setting method encoder sources seed target metric run_id".split() # order in a table
 
 def _added(old: pd.DataFrame, new: list) -> pd.DataFrame:
     "Rows of several tables together."
     return pd.concat([t for t in (old, *new) if len(t)], ignore_index=True)
 
 def _with_runs(results, counts, new) -> tuple: # (results, counts)
-    "Tables with runs added; an older run of the same cell gives way. Counts follow the results, whatever a killed writer left."
+    "Tables with runs added; an older run of the same cell gives way, and counts follow the results."
     cells = pd.MultiIndex.from_frame(pd.concat([r.results[_CELL] for r in new]))
     old = set(results.run_id[pd.MultiIndex.from_frame(results[_CELL]).isin(cells)])
     results = results[~results.run_id.isin(old)]
@@ -327,7 +354,7 @@ def micro_f1(
     fn, # false negatives
 ): # of the same shape as the counts
     "Micro-F1 = 2 tp / (2 tp + fp + fn), in points (0-100); 0 where nothing is gold and nothing was predicted."
-    tp, fp, fn = (np.asarray(x, dtype=float) for x in (tp, fp, fn)) # sums of the tables' 16-bit counts would overflow
+    tp, fp, fn = (np.asarray(x, dtype=float) for x in (tp, fp, fn)) # sums of 16-bit counts would overflow
     total = 2*tp + fp + fn
     return 100*np.divide(2*tp, total, out=np.zeros(total.shape), where=total > 0)
 
@@ -343,11 +370,13 @@ def _environment(values: dict):
             if v is None: os.environ.pop(k, None)
             else: os.environ[k] = v
 
+# %% ../nbs/00_core.ipynb #5d59b7fd
 def _end_with_parent():
     "On Linux, ask the kernel to end this worker when its parent dies."
     import ctypes, signal, sys
     if sys.platform == "linux": ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
+# %% ../nbs/00_core.ipynb #d9b0fd0f
 def cores() -> int:
     "Processor cores that this process may use."
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -384,14 +413,15 @@ def save_figure(fig, name: str):
 
 # %% ../nbs/00_core.ipynb #711924fc
 def show_figure(fig, dpi: int = 62, colours: int = 64):
-    "Display a figure reduced to so many colours, and close it."
+    "Display a figure reduced to so many colours, and close it (in a notebook, which brings IPython)."
     import io, matplotlib.pyplot as plt
     from IPython.display import Image as Picture, display
     from PIL import Image
     fine, small = io.BytesIO(), io.BytesIO()
     fig.savefig(fine, format="png", dpi=dpi, bbox_inches="tight")
     plt.close(fig)
-    few = Image.open(fine).convert("RGB").quantize(colours, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    how = dict(method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few = Image.open(fine).convert("RGB").quantize(colours, **how)
     few.save(small, "PNG", optimize=True)
     display(Picture(small.getvalue()))
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GROUPS', 'FEATURE_SETS', 'MODES', 'DISTANCES', 'MEASURES', 'PAPER_DISTANCES', 'PAPER_WEIGHTS', 'Uriel', 'load_uriel',
-           'features', 'Distance', 'register_distance', 'angular', 'distance_matrix', 'distance', 'coverage',
+           'uriel_features', 'Distance', 'register_distance', 'angular', 'distance_matrix', 'distance', 'coverage',
            'distance_table', 'contingency', 'languages_with', 'paper_distances', 'combined']
 
 # %% ../nbs/02_distances.ipynb #3a73cf25
@@ -150,7 +150,7 @@ def _typology(languages, group: str, array: str) -> np.ndarray: # languages × f
     return np.where(values < 0, np.nan, values/(10_000 if array == "average" else 1))
 
 # %% ../nbs/02_distances.ipynb #145a811f
-def features(
+def uriel_features(
     feature_set: str, # one of `FEATURE_SETS`
     languages=LANGUAGES, # codes
 ) -> pd.DataFrame: # languages × features; NaN where unknown

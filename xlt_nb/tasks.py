@@ -19,8 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .core import XltError, check_choice, micro_f1, nearest
-from .corpora import NO_RELATION, Corpus, Example
-from .corpora import Span
+from .corpora import NO_RELATION, Corpus, Example, Span
 from .encoders import Window, WordPooler, encode_words
 
 # %% ../nbs/05_tasks.ipynb #55d63a4e
@@ -31,6 +30,7 @@ class Instance:
     gold: np.ndarray # class ids: one a word (tagging), one a pair (relations)
     pairs: np.ndarray | None = None # relations: (pairs, 8), columns `PAIR_COLUMNS`
 
+# %% ../nbs/05_tasks.ipynb #6514b8b6
 TASKS = {} # name -> class
 
 def register_task(name: str):
@@ -66,17 +66,20 @@ _LACKS = "task: '{name}' needs {missing}, and corpus '{corpus}' has none (tasks 
 
 def _missing(cls, corpus): return [k for k in cls.needs if not getattr(corpus, ANNOTATION[k])]
 
+# %% ../nbs/05_tasks.ipynb #aced745e
 def tasks_of(corpus: Corpus) -> list: # names
     "Tasks that a corpus has the annotation for."
     return [name for name, cls in TASKS.items() if not _missing(cls, corpus)]
 
+# %% ../nbs/05_tasks.ipynb #c45a413d
 def make_task(name: str, corpus: Corpus):
     "A task on a corpus; `XltError` if there is no such task, or the corpus has no annotation for it."
     cls = TASKS[check_choice("task", name, TASKS)]
     if missing := _missing(cls, corpus):
         possible = tasks_of(corpus)
         first = dict.fromkeys([*nearest(name, possible), *possible])
-        raise XltError(_LACKS.format(name=name, missing=" and ".join(missing), corpus=corpus.name, possible=", ".join(first) or "none"))
+        raise XltError(_LACKS.format(name=name, missing=" and ".join(missing), corpus=corpus.name,
+            possible=", ".join(first) or "none"))
     return cls(corpus)
 
 # %% ../nbs/05_tasks.ipynb #f732b5d1
@@ -90,7 +93,8 @@ _SECOND = {"id": "identification_f1", "entity": "entity_f1"} # prefix of further
 def scores_of(counts: pd.DataFrame) -> dict: # metric -> points
     "Metrics of a table of counts."
     tp, fp, fn = (int(counts[c].sum()) for c in ("tp", "fp", "fn"))
-    out = {"micro_f1": float(micro_f1(tp, fp, fn)), "precision": 100*tp/max(tp + fp, 1), "recall": 100*tp/max(tp + fn, 1)}
+    precision, recall = 100*tp/max(tp + fp, 1), 100*tp/max(tp + fn, 1)
+    out = {"micro_f1": float(micro_f1(tp, fp, fn)), "precision": precision, "recall": recall}
     for prefix, metric in _SECOND.items():
         if f"{prefix}_tp" not in counts: continue
         out[metric] = float(micro_f1(*(counts[f"{prefix}_{c}"].sum() for c in ("tp", "fp", "fn"))))
@@ -109,6 +113,7 @@ def bio_ids(
         ids[s.start] -= 1
     return ids
 
+# %% ../nbs/05_tasks.ipynb #65dd9438
 def id_spans(ids) -> list: # of (start, end, number of the type)
     "Spans of a sequence of label ids, however broken."
     spans, start, kind = [], 0, -1
@@ -125,10 +130,14 @@ class Tagger(nn.Module):
     "Scores of each word's classes."
     def __init__(self, width, n_classes, pooling="first", dropout=0.1):
         super().__init__()
-        self.pool, self.drop, self.out = WordPooler(pooling, width), nn.Dropout(dropout), nn.Linear(width, n_classes)
+        self.pool, self.drop = WordPooler(pooling, width), nn.Dropout(dropout)
+        self.out = nn.Linear(width, n_classes)
 
-    def forward(self, hidden, batch): return self.out(self.drop(self.pool(hidden, batch["word_ids"]).float()))
+    def forward(self, hidden, batch):
+        words = self.pool(hidden, batch["word_ids"]).float()
+        return self.out(self.drop(words))
 
+# %% ../nbs/05_tasks.ipynb #70058d03
 def pad_rows(rows, fill: int = -100) -> torch.Tensor: # (rows, longest) int64
     "Rows of numbers, padded to the longest."
     out = np.full((len(rows), max(map(len, rows))), fill)
@@ -155,6 +164,7 @@ class WordLabels(Task):
     def decode(self, logits, instances) -> list: # of label ids a word, per instance
         return [row[:len(i.gold)] for row, i in zip(logits.argmax(-1).tolist(), instances)]
 
+# %% ../nbs/05_tasks.ipynb #77107665
 def whole_texts(
     n, # texts
     instances, predicted, # windows and the labels of their words
@@ -181,10 +191,12 @@ class Tagging(WordLabels):
 
     def found(self, n, instances, predicted) -> list: # of lists of `Span`, per text
         "Spans that the predicted labels say."
-        texts = whole_texts(n, instances, predicted)
-        return [[Span(a, b, self.types[k]) for a, b, k in id_spans(p)] for p in texts]
+        return list(map(self._spans_of, whole_texts(n, instances, predicted)))
 
-    def counts(self, examples, instances, predicted, given=None) -> pd.DataFrame: # columns `_SPAN_COUNTS`, a row an example
+    def _spans_of(self, ids): return [Span(a, b, self.types[k]) for a, b, k in id_spans(ids)]
+
+    def counts(self, examples, instances, predicted, given=None) -> pd.DataFrame: # columns `_SPAN_COUNTS`
+        "Strict and typeless counts, a row an example."
         rows = []
         for e, found in zip(examples, self.found(len(examples), instances, predicted)):
             gold = self.spans(e)
@@ -200,6 +212,7 @@ class EventDetection(Tagging):
     def __init__(self, corpus): super().__init__(corpus.event_types)
     def spans(self, e): return e.events
 
+# %% ../nbs/05_tasks.ipynb #632ff65d
 @register_task("entities")
 class EntityTagging(Tagging):
     "Named entities and their types."
@@ -207,7 +220,7 @@ class EntityTagging(Tagging):
     def __init__(self, corpus): super().__init__(corpus.entity_types)
     def spans(self, e): return e.entities
 
-    def given(self, examples, instances, predicted): # the texts with the entities found, and nothing said of relations
+    def given(self, examples, instances, predicted): # the texts with the entities found
         found = self.found(len(examples), instances, predicted)
         return [dataclasses.replace(e, entities=tuple(s), relations=()) for e, s in zip(examples, found)]
 
@@ -247,10 +260,12 @@ def candidate_pairs(
         pairs.append((j, i, NO_RELATION) if turned else (i, j, NO_RELATION))
     return pairs
 
+# %% ../nbs/05_tasks.ipynb #865b4b20
 def lists_pairs(corpus: Corpus) -> bool:
     "Does a corpus state its unrelated pairs?"
-    texts = itertools.chain(*corpus.examples.values())
-    return NO_RELATION in corpus.relation_types or any(r.label == NO_RELATION for e in texts for r in e.relations)
+    if NO_RELATION in corpus.relation_types: return True
+    relations = itertools.chain(*(e.relations for e in itertools.chain(*corpus.examples.values())))
+    return any(r.label == NO_RELATION for r in relations)
 
 # %% ../nbs/05_tasks.ipynb #a08188fc
 def span_means(words, rows, start, end): # words (batch, n, width) -> (pairs, width); zeros for an empty span
@@ -280,6 +295,7 @@ class PairScorer(nn.Module):
         if self.kind: parts += [self.kind(head_type), self.kind(tail_type + self.kind.num_embeddings//2)]
         return self.out(self.drop(torch.cat(parts, 1)))
 
+# %% ../nbs/05_tasks.ipynb #f3c5f807
 def batch_pairs(instances) -> torch.Tensor: # (pairs, 9): row of the batch, then `PAIR_COLUMNS`
     "The pairs of a batch."
     rows = np.repeat(np.arange(len(instances)), [len(i.pairs) for i in instances])
@@ -294,6 +310,22 @@ class PairHead(nn.Module):
 
     def forward(self, hidden, batch): return self.score(self.pool(hidden, batch["word_ids"]), batch["pairs"])
 
+# %% ../nbs/05_tasks.ipynb #38b5d41c
+def _ends(span: Span, w: Window):
+    "Where a span begins and ends in a window."
+    return np.clip([span.start - w.first, span.end - w.first], 0, w.n_words)
+
+def _pairs_in(w: Window, e: Example, asked, ids: dict) -> Instance:
+    "The pairs of a text whose head begins in a window."
+    rows = []
+    for k, (h, t, label) in enumerate(asked):
+        if not w.first <= e.entities[h].start < w.first + w.n_words: continue
+        head, tail = _ends(e.entities[h], w), _ends(e.entities[t], w)
+        rows.append((*head, 0, *tail, 0, ids[label], k))
+    pairs = np.array(rows, np.int64).reshape(-1, len(PAIR_COLUMNS))
+    return Instance(w, pairs[:, 6], pairs)
+
+# %% ../nbs/05_tasks.ipynb #2d389c29
 @register_task("relations")
 class RelationClassification(Task):
     "The relation between two given entities."
@@ -308,17 +340,8 @@ class RelationClassification(Task):
     def instances(self, tokenizer, examples, max_length): # one a window that holds the head of a pair
         asked = [self.pairs(e) for e in examples]
         windows = encode_words(tokenizer, [e.words for e in examples], max_length)
-        made = [self._instance(w, examples[w.example], asked[w.example]) for w in windows if asked[w.example]]
+        made = [_pairs_in(w, examples[w.example], asked[w.example], self.ids) for w in windows if asked[w.example]]
         return [i for i in made if len(i.pairs)]
-
-    def _instance(self, w, e, asked) -> Instance:
-        "The pairs whose head begins in a window."
-        rows = []
-        for k, (h, t, label) in enumerate(asked):
-            head, tail = (np.clip([e.entities[x].start - w.first, e.entities[x].end - w.first], 0, w.n_words) for x in (h, t))
-            if w.first <= e.entities[h].start < w.first + w.n_words: rows.append((*head, 0, *tail, 0, self.ids[label], k))
-        pairs = np.array(rows, np.int64).reshape(-1, len(PAIR_COLUMNS))
-        return Instance(w, pairs[:, 6], pairs)
 
     def head(self, width, pooling, dropout): return PairHead(width, len(self.labels), pooling, dropout)
 
