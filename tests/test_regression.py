@@ -80,7 +80,7 @@ BAD = {
     "no score": (csv(lines(), "source,target,f1"), "no column 'score'.*found source, target, f1"),
     "semicolons": (csv([r.replace(",", ";") for r in lines()], "source;target;score"), "separated by commas"),
     "unknown language": (csv([*lines()[:8], "xq9,en,3"]), "my.csv:10: source: language: 'xq9' is not"),
-    "name of a language": (csv([*lines()[:8], "es,Korean,3"]), r"my.csv:10: target: .*ko \(Korean\)"),
+    "name of a language": (csv([*lines()[:8], "es,Koreen,3"]), r"my.csv:10: target: .*ko \(Korean\)"),
     "not a number": (csv([*lines()[:4], "en,de,high"]), "my.csv:6: score 'high' is not a number"),
     "empty score": (csv([*lines()[:4], "en,de,"]), "my.csv:6: score '' is not a number.*leave out"),
     "infinite": (csv([*lines()[:4], "en,de,inf"]), "my.csv:6: score 'inf'"),
