@@ -10,7 +10,7 @@ import argparse, contextlib, os, sys, time
 from pathlib import Path
 
 import xlt_nb
-from .core import XltError, atomic_path, check_choice, cores, outputs_dir, side_by_side, tables_dir
+from .core import XltError, atomic_path, check_choice, cores, outputs_dir, runs_dir, side_by_side, tables_dir
 from .languages import LANGUAGES
 
 # %% ../nbs/14_cli.ipynb #0415fed5
@@ -20,8 +20,10 @@ def _check_out(name: str):
     "The folder of an output file must be there, and be written to, before the work."
     if not name: return
     folder = Path(name).expanduser().resolve().parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK): raise XltError(f"out: no folder {folder} that can be written to")
+    if folder.is_dir() and os.access(folder, os.W_OK): return
+    raise XltError(f"out: no folder {folder} that can be written to")
 
+# %% ../nbs/14_cli.ipynb #d0c9e5b0
 def _distances_command(args):
     "Print distances between languages as CSV: source, target, kind, distance, coverage."
     from xlt_nb.distances import DISTANCES, MODES, distance_table
@@ -37,18 +39,21 @@ def _distances_command(args):
     print(f"written to {args.out}")
 
 # %% ../nbs/14_cli.ipynb #98ccadb1
-_MATRIX = "{task} on {corpus}, {encoder}: {metric} in points, rows = {rows}, columns = target, mean of {seeds} seed(s)"
+_MATRIX = ("{task} on {corpus}, {encoder}: {metric} in points, "
+    "rows = {rows}, columns = target, mean of {seeds} seed(s)")
 
 def _print_matrix(m, results):
-    "A matrix as text, and where its rows went."
+    "A matrix as text."
     from xlt_nb.transfer import METRIC_NAMES, main_metric, transfer_matrix
     single, metric = m.setting == "ZSCL-S", main_metric(results)
     print(_MATRIX.format(task=m.task, corpus=m.corpus, encoder=results.encoder.iloc[0], metric=METRIC_NAMES[metric],
         rows="source" if single else "set of sources", seeds=results.seed.nunique()))
     part = results[results.metric == metric]
-    table = transfer_matrix(results) if single else part.pivot_table(index="sources", columns="target", values="value")
+    pooled = dict(index="sources", columns="target", values="value")
+    table = transfer_matrix(results) if single else part.pivot_table(**pooled)
     print(table.round(1).to_string())
 
+# %% ../nbs/14_cli.ipynb #3f7df169
 def _transfer_command(args):
     "Run the source × target matrices of a study and print them; results go to the study's tables."
     from xlt_nb.transfer import choose_matrices, load_study, run_matrix, shipped_studies, table_name
@@ -60,20 +65,27 @@ def _transfer_command(args):
     for m in choose_matrices(study, args.corpus, args.encoder):
         results, _ = run_matrix(study, m, args.root or None, args.jobs)
         _print_matrix(m, results)
-        where = f"{tables_dir()/table_name(m.corpus, m.task, m.setting)}.csv" if study.save else f"{outputs_dir()/'runs'} (this study saves no table)"
+        table = tables_dir()/f"{table_name(m.corpus, m.task, m.setting)}.csv"
+        where = table if study.save else f"{runs_dir()} (this study saves no table)"
         print(f"written to {where}", flush=True)
 
-# %% ../nbs/14_cli.ipynb #488e2cee
-_EXPLAINED = "cells pearson spearman within within_low within_high slope p_pooled p_within p_holm p_bh p_family share_within verdict".split()
+# %% ../nbs/14_cli.ipynb #5f862e0b
+_EXPLAINED = """cells pearson spearman within within_low within_high slope p_pooled p_within p_holm p_bh p_family
+    share_within verdict""".split()
 
+def _list_explain():
+    "What can be explained, and by what."
+    from xlt_nb.distances import DISTANCES
+    from xlt_nb.regression import committed_tables
+    for p in committed_tables(): print(f"table {p.stem}")
+    for kind in (*DISTANCES, "combined", "paper"): print(f"kind {kind}")
+
+# %% ../nbs/14_cli.ipynb #f50b6aeb
 def _explain_command(args):
-    "Explain a table of transfer scores by distances between languages: correlations, tests, held-out prediction, and answers in words."
+    "Explain transfer scores by distances: correlations, tests, held-out prediction, answers in words."
     from xlt_nb import regression as r
-    from xlt_nb.distances import DISTANCES, MODES
-    if args.list:
-        for p in r.committed_tables(): print(f"table {p.stem}")
-        for kind in (*DISTANCES, "combined", "paper"): print(f"kind {kind}")
-        return
+    from xlt_nb.distances import MODES
+    if args.list: return _list_explain()
     check_choice("mode", args.mode, MODES)
     if args.permutations < 99: raise XltError(f"permutations: {args.permutations} is not a whole number from 99")
     _check_out(args.out)
@@ -88,18 +100,19 @@ def _explain_command(args):
     print(f"\nwritten to {args.out}")
 
 # %% ../nbs/14_cli.ipynb #22df7065
-STAGES = (("07_transfer",), ("09_regression", "10_metric"), ("13_results",)) # each reads tables of those before it; others need none
+STAGES = (("07_transfer",), ("09_regression", "10_metric"), ("13_results",)) # each reads tables of those before it
 
 def chapters(folder) -> list: # notebook paths in reading order
     "The chapters of a checkout, without the index."
     return sorted(p for p in Path(folder).glob("[0-9]*.ipynb"))
 
+# %% ../nbs/14_cli.ipynb #30da562d
 def stages(paths) -> list: # lists of paths; what is in one list may run side by side
     "Chapters in the order in which they need each other."
-    late = {name for stage in STAGES for name in stage}
-    parts = [[p for p in paths if p.stem not in late]]
-    parts += [[p for p in paths if p.stem in stage] for stage in STAGES]
-    return [p for p in parts if p]
+    place = {name: k for k, stage in enumerate(STAGES, 1) for name in stage}
+    parts = [[] for _ in range(len(STAGES) + 1)]
+    for p in paths: parts[place.get(p.stem, 0)].append(p)
+    return [part for part in parts if part]
 
 # %% ../nbs/14_cli.ipynb #34f04391
 @contextlib.contextmanager
@@ -114,20 +127,26 @@ def _quiet(log: Path):
         os.close(kept)
         os.close(file)
 
+# %% ../nbs/14_cli.ipynb #d8df9836
 def _execute(job) -> float: # seconds
     "Execute a notebook."
     path, out, parameters = job
     import papermill
     started, log = time.perf_counter(), Path(out).with_suffix(".log")
     with _quiet(log):
-        try: papermill.execute_notebook(str(path), str(out), parameters, kernel_name="python3", cwd=str(path.parent), progress_bar=False)
-        except papermill.PapermillExecutionError as e: failed = e # papermill's own cannot be sent between processes
+        how = dict(kernel_name="python3", cwd=str(path.parent), progress_bar=False)
+        try: papermill.execute_notebook(str(path), str(out), parameters, **how)
+        except papermill.PapermillExecutionError as e: failed = e
         else: return time.perf_counter() - started
     raise RuntimeError(f"{path.name} failed (see {out} and {log.name} beside it): {failed}")
 
 # %% ../nbs/14_cli.ipynb #1bb59b19
+def _given(parameters: dict, declared) -> dict:
+    "Those parameters that a notebook declares."
+    return {k: v for k, v in parameters.items() if k in declared}
+
 def run_chapters(paths, parameters: dict, out, jobs: int = 0):
-    "Execute notebooks with papermill into `out`, `jobs` (0: one a core) at a time; each gets the parameters it declares."
+    "Execute notebooks into `out`, `jobs` (0: one a core) at a time; each gets the parameters it declares."
     import papermill
     from tqdm.auto import tqdm
     from xlt_nb.cli import _execute # by its importable name: workers do not know a notebook's functions
@@ -137,24 +156,29 @@ def run_chapters(paths, parameters: dict, out, jobs: int = 0):
     Path(out).mkdir(parents=True, exist_ok=True)
     bar = tqdm(total=len(declared), desc="chapters", unit="chapter")
     for part in stages(list(declared)):
-        given = {p: {k: v for k, v in parameters.items() if k in declared[p]} for p in part}
-        threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, cores()//min(jobs or cores(), len(part)))))}
-        for job, seconds in side_by_side(_execute, [(p, Path(out)/p.name, given[p]) for p in part], jobs, threads):
+        work = [(p, Path(out)/p.name, _given(parameters, declared[p])) for p in part]
+        share = max(1, cores()//min(jobs or cores(), len(part)))
+        threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(share))}
+        for job, seconds in side_by_side(_execute, work, jobs, threads):
             bar.write(f"{job[0].name:28} {seconds:6.1f} s")
             bar.update()
     bar.close()
 
 # %% ../nbs/14_cli.ipynb #6e63dfd3
+_NO_NOTEBOOKS = ("study: the notebooks are not here; `xlt-nb transfer --study NAME` works without them, "
+    "or use a source checkout")
+
 def _study_command(args):
-    "Run a study: its matrices, then every chapter of the compendium on it; executed notebooks go to outputs/notebooks."
+    "Run a study: its matrices, then every chapter on it; executed notebooks go to outputs/notebooks."
     from xlt_nb.transfer import load_study, run_matrix, shipped_studies
     if args.list or not args.name:
         for name in shipped_studies(): print(f"{name:10} {load_study(name).description}")
         return
     study = load_study(args.name)
     folder = Path(xlt_nb.__file__).resolve().parent.parent/"nbs"
-    if not folder.is_dir(): raise XltError("study: the notebooks are not here; `xlt-nb transfer --study NAME` works without them, or use a source checkout")
-    name = str(Path(args.name).resolve()) if Path(args.name).is_file() else args.name # chapters run in their own folder
+    if not folder.is_dir(): raise XltError(_NO_NOTEBOOKS)
+    file = Path(args.name)
+    name = str(file.resolve()) if file.is_file() else args.name # chapters run in their own folder
     for k, m in enumerate(study.matrices, 1):
         print(f"matrix {k} of {len(study.matrices)}: {m.task} on {m.corpus} with {m.encoder}", flush=True)
         run_matrix(study, m)
@@ -162,6 +186,7 @@ def _study_command(args):
     run_chapters(chapters(folder), {"study": name}, out)
     print(f"executed notebooks in {out}, tables in {tables_dir()}")
 
+# %% ../nbs/14_cli.ipynb #96b8aa2b
 def _cache_command(args):
     "Show the kept states of frozen layers (what they take, when they were last used), or clear them."
     from xlt_nb.features import cache_limit, cache_table, clear_cache, states_dir
@@ -173,26 +198,50 @@ def _cache_command(args):
 # %% ../nbs/14_cli.ipynb #95fb7786
 _KINDS = "syntactic,phonological,inventory,featural,genetic,geographic"
 _MODE_HELP = "knn (imputed), shared (features known for both) or published (as papers quote them) (default: knn)"
-_OPTIONS = { # command -> (function, ((option, its settings), …))
-    "distances": (_distances_command, (
-        ("--languages", dict(default=",".join(LANGUAGES), help="languages by code, tag or name, comma-separated (default: the 17 of the study: %(default)s)")),
-        ("--kinds", dict(default=_KINDS, help="kinds of distance, comma-separated, see --list (default: %(default)s)")),
-        ("--mode", dict(default="knn", help=_MODE_HELP)),
-        ("--out", dict(default="", help="CSV file (default: standard output)")))),
-    "transfer": (_transfer_command, (
-        ("--study", dict(default="mini", help="study: shipped name or YAML file, see --list (default: mini)")),
-        ("--corpus", dict(default="", help="only this corpus of the study (default: all)")),
-        ("--encoder", dict(default="", help="in place of the study's encoders: multilingual-e5-small, a folder or a hub name (default: the study's)")),
-        ("--jobs", dict(type=int, default=0, help="runs at the same time (default: 0, one a CPU core, one on a GPU)")),
-        ("--root", dict(default="", help="folder of data sets that are not shipped (default: XLT_DATA_DIR)")))),
-    "explain": (_explain_command, (
-        ("table", dict(nargs="?", default="", help="CSV with columns source, target, score (may have task, corpus, encoder, seed, cost), or a committed table (default: all committed tables)")),
-        ("--kinds", dict(default=f"{_KINDS},combined", help="kinds of distance, comma-separated; 'paper': the fourteen of the paper; or numeric columns of the table, see --list (default: %(default)s)")),
-        ("--mode", dict(default="knn", help=_MODE_HELP)),
-        ("--permutations", dict(type=int, default=10_000, help="random permutations of languages, where not all can be enumerated (default: 10000)")),
-        ("--out", dict(default="", help="CSV file for the whole table, more columns than are printed (default: none)")))),
-    "study": (_study_command, (("name", dict(nargs="?", default="", help="study: shipped name or YAML file (default: none, list them)")),)),
-    "cache": (_cache_command, (("--clear", dict(action="store_true", help="remove all kept states (default: show them)")),)),
+_LANGUAGES_HELP = "languages by code, tag or name, comma-separated (default: the 17 of the study: %(default)s)"
+_ENCODER_HELP = ("in place of the study's encoders: multilingual-e5-small, a folder or a hub name "
+    "(default: the study's)")
+_TABLE_HELP = ("CSV with columns source, target, score (may have task, corpus, encoder, seed, cost), "
+    "or a committed table (default: all committed tables)")
+_KINDS_HELP = ("kinds of distance, comma-separated; 'paper': the fourteen of the paper; "
+    "or numeric columns of the table, see --list (default: %(default)s)")
+_DRAWS_HELP = "random permutations of languages, where not all can be enumerated (default: 10000)"
+
+# %% ../nbs/14_cli.ipynb #788243db
+_DISTANCES_OPTIONS = ( # (option, its settings)
+    ("--languages", dict(default=",".join(LANGUAGES), help=_LANGUAGES_HELP)),
+    ("--kinds", dict(default=_KINDS, help="kinds of distance, comma-separated, see --list (default: %(default)s)")),
+    ("--mode", dict(default="knn", help=_MODE_HELP)),
+    ("--out", dict(default="", help="CSV file (default: standard output)")),
+)
+_TRANSFER_OPTIONS = (
+    ("--study", dict(default="mini", help="study: shipped name or YAML file, see --list (default: mini)")),
+    ("--corpus", dict(default="", help="only this corpus of the study (default: all)")),
+    ("--encoder", dict(default="", help=_ENCODER_HELP)),
+    ("--jobs", dict(type=int, default=0, help="runs at the same time (default: 0, one a CPU core, one on a GPU)")),
+    ("--root", dict(default="", help="folder of data sets that are not shipped (default: XLT_DATA_DIR)")),
+)
+
+# %% ../nbs/14_cli.ipynb #523f43bb
+_EXPLAIN_OPTIONS = (
+    ("table", dict(nargs="?", default="", help=_TABLE_HELP)),
+    ("--kinds", dict(default=f"{_KINDS},combined", help=_KINDS_HELP)),
+    ("--mode", dict(default="knn", help=_MODE_HELP)),
+    ("--permutations", dict(type=int, default=10_000, help=_DRAWS_HELP)),
+    ("--out", dict(default="", help="CSV file for the whole table, more columns than are printed (default: none)")),
+)
+_STUDY_OPTIONS = (
+    ("name", dict(nargs="?", default="", help="study: shipped name or YAML file (default: none, list them)")),
+)
+_CACHE_OPTIONS = (("--clear", dict(action="store_true", help="remove all kept states (default: show them)")),)
+
+# %% ../nbs/14_cli.ipynb #edbfd192
+_COMMANDS = { # name -> (function, options)
+    "distances": (_distances_command, _DISTANCES_OPTIONS),
+    "transfer": (_transfer_command, _TRANSFER_OPTIONS),
+    "explain": (_explain_command, _EXPLAIN_OPTIONS),
+    "study": (_study_command, _STUDY_OPTIONS),
+    "cache": (_cache_command, _CACHE_OPTIONS),
 }
 
 def parser() -> argparse.ArgumentParser:
@@ -200,7 +249,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser("xlt-nb", description="Zero-shot cross-lingual transfer for information extraction.")
     p.add_argument("--version", action="version", version=xlt_nb.__version__)
     commands = p.add_subparsers(dest="command", required=True)
-    for name, (function, options) in _OPTIONS.items():
+    for name, (function, options) in _COMMANDS.items():
         c = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
         c.set_defaults(run=function)
         c.add_argument("--list", action="store_true", help="list valid choices and leave (default: work)")

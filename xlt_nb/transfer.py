@@ -19,7 +19,7 @@ import seaborn as sns
 import yaml
 from tqdm.auto import tqdm
 
-from .core import (Checked, RunConfig, XltError, atomic_path, check_choice, data_dir, load_run, micro_f1, nearest, read_table,
+from .core import (Checked, RunConfig, XltError, atomic_path, check_choice, data_dir, load_run, read_table,
     run_id, side_by_side, tables_dir, write_table)
 from .corpora import CORPORA
 from .languages import LANGUAGES, as_matrix, language
@@ -32,10 +32,11 @@ class _Loader(yaml.SafeLoader):
     "YAML without double keys."
     def construct_mapping(self, node, deep=False):
         keys = [self.construct_object(k, deep=True) for k, _ in node.value if k.tag != "tag:yaml.org,2002:merge"]
-        for k in keys:
-            if keys.count(k) > 1: raise yaml.constructor.ConstructorError(None, None, f"key {k!r} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
+        twice = [k for k in keys if keys.count(k) > 1]
+        if not twice: return super().construct_mapping(node, deep)
+        raise yaml.constructor.ConstructorError(None, None, f"key {twice[0]!r} stands twice", node.start_mark)
 
+# %% ../nbs/07_transfer.ipynb #072d630c
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
 def _numbers(value):
@@ -44,10 +45,12 @@ def _numbers(value):
     if isinstance(value, list): return [_numbers(v) for v in value]
     return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
 
+# %% ../nbs/07_transfer.ipynb #471c148a
 def read_yaml(path) -> dict:
     "A YAML file of keys and values; `XltError` if it is not one."
     try: spec = yaml.load(Path(path).read_text(encoding="utf8"), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as e: raise XltError(f"{path}: not readable as YAML ({e})") from e
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as e:
+        raise XltError(f"{path}: not readable as YAML ({e})") from e
     if not isinstance(spec, dict): raise XltError(f"{path}: not a list of keys and values")
     return _numbers(spec)
 
@@ -66,6 +69,7 @@ class MatrixSpec(Checked):
     seeds: list[int] = [0]
     options: dict = {} # further fields of `RunConfig`
 
+# %% ../nbs/07_transfer.ipynb #cf01dc9b
 class Study(Checked):
     "A study as read from its file."
     name: str
@@ -74,15 +78,22 @@ class Study(Checked):
     save: bool = True # do results go to the committed tables?
     matrices: list[MatrixSpec]
 
+# %% ../nbs/07_transfer.ipynb #e29b1263
+_NO = "{where}: {key}: put quotes around no, which YAML reads as False"
+_EMPTY = "{where}: {key}: empty; name languages, or leave the key out for all of the corpus"
+
 def _matrix_spec(fields: dict, where: str) -> MatrixSpec:
     "A matrix as it stands in a study file."
     if not isinstance(fields, dict): raise XltError(f"{where}: {fields!r} is not a matrix of keys and values")
     own, every = set(MatrixSpec.model_fields) - {"options"}, set(RunConfig.model_fields) - set(_GRID)
     for key in fields: check_choice(f"{where}: key", key, sorted(own | every))
     for key in ("languages", "sources", "targets"):
-        if isinstance(fields.get(key), list) and False in fields[key]: raise XltError(f"{where}: {key}: put quotes around no, which YAML reads as False")
-        if fields.get(key) == []: raise XltError(f"{where}: {key}: empty; name languages, or leave the key out for all of the corpus")
-    try: return MatrixSpec(**{k: v for k, v in fields.items() if k in own}, options={k: v for k, v in fields.items() if k not in own})
+        given = fields.get(key)
+        if isinstance(given, list) and False in given: raise XltError(_NO.format(where=where, key=key))
+        if given == []: raise XltError(_EMPTY.format(where=where, key=key))
+    mine = {k: v for k, v in fields.items() if k in own}
+    options = {k: v for k, v in fields.items() if k not in own}
+    try: return MatrixSpec(**mine, options=options)
     except XltError as e: raise XltError(f"{where}: {e}") from e
 
 # %% ../nbs/07_transfer.ipynb #07000005
@@ -90,6 +101,7 @@ def shipped_studies() -> list: # names
     "Studies that the package carries."
     return sorted(p.stem for p in (data_dir()/"studies").glob("*.yaml"))
 
+# %% ../nbs/07_transfer.ipynb #3c613a38
 def load_study(
     name: str, # shipped name or YAML file
 ) -> Study:
@@ -113,25 +125,31 @@ def corpus_languages(corpus: str) -> tuple: # in the order of figures
     if not known: raise XltError(f"languages: corpus '{corpus}' may hold any; name them in the study")
     return tuple(x for x in LANGUAGES if x in known)
 
+# %% ../nbs/07_transfer.ipynb #aa199e7b
 def grid(
     matrix: MatrixSpec,
     where: str = "study", # for messages
 ) -> list: # of `RunConfig`: one a source (or set of them) and seed
     "The runs of a transfer matrix."
-    try:
-        check_choice("task", matrix.task, TASKS)
-        check_choice("corpus", matrix.corpus, CORPORA)
-        if not matrix.seeds: raise XltError("seeds: empty; name at least one")
-        languages = [language(x).code for x in matrix.languages or corpus_languages(matrix.corpus)]
-        sources, targets = ([language(x).code for x in part or languages] for part in (matrix.sources, matrix.targets))
-        sets = [[s] for s in sources] if matrix.setting == "ZSCL-S" else [sources]
-        fields = dict(task=matrix.task, corpus=matrix.corpus, encoder=matrix.encoder, setting=matrix.setting, targets=targets)
-        configs = []
-        for chosen in sets:
-            method = "single" if len(chosen) == 1 else "pooled"
-            configs += [RunConfig(**fields, sources=chosen, method=method, seed=s, **matrix.options) for s in matrix.seeds]
-        return configs
+    try: return _grid(matrix)
     except XltError as e: raise XltError(f"{where}: {e}") from e
+
+# %% ../nbs/07_transfer.ipynb #5bfa8720
+def _codes(languages) -> list: return [language(x).code for x in languages]
+
+def _grid(matrix: MatrixSpec) -> list:
+    check_choice("task", matrix.task, TASKS)
+    check_choice("corpus", matrix.corpus, CORPORA)
+    if not matrix.seeds: raise XltError("seeds: empty; name at least one")
+    languages = _codes(matrix.languages or corpus_languages(matrix.corpus))
+    sources, targets = _codes(matrix.sources or languages), _codes(matrix.targets or languages)
+    sets = [[s] for s in sources] if matrix.setting == "ZSCL-S" else [sources]
+    fields = {k: getattr(matrix, k) for k in ("task", "corpus", "encoder", "setting")}
+    configs = []
+    for chosen in sets:
+        how = dict(sources=chosen, targets=targets, method="single" if len(chosen) == 1 else "pooled")
+        configs += [RunConfig(**fields, **how, seed=s, **matrix.options) for s in matrix.seeds]
+    return configs
 
 # %% ../nbs/07_transfer.ipynb #f820cbd2
 _WORKERS = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -145,6 +163,7 @@ def _run_job(job) -> str: # run id
     corpus = _corpus(config.corpus, languages, root)
     return run(config, corpus, device=device, progress=False, threads=1 if device == "cpu" else None).run_id
 
+# %% ../nbs/07_transfer.ipynb #5b9b570b
 def _states_job(job) -> int: # windows
     "Read the states of one language's training and test set in a worker process."
     import torch
@@ -168,6 +187,13 @@ def _states_jobs(configs, root, device) -> list:
 
 def _languages(configs): return tuple(dict.fromkeys(x for c in configs for x in (*c.sources, *c.targets)))
 
+def _work_off(work, items: list, jobs: int, what: str, made: int = 0):
+    "Do all of some work, with a bar that counts what was made before as well."
+    bar = tqdm(total=made + len(items), initial=made, desc=what, mininterval=2)
+    for _ in side_by_side(work, items, jobs, _WORKERS): bar.update()
+    bar.close()
+
+# %% ../nbs/07_transfer.ipynb #3b78810f
 def run_grid(
     configs: list, # of `RunConfig`, over the same corpus
     root=None, # folder of data sets that are not shipped
@@ -183,13 +209,12 @@ def run_grid(
     jobs = jobs or (1 if device == "cuda" else 0)
     name = f"{configs[0].corpus} {configs[0].task}"
     if len(todo) > 1:
-        from xlt_nb.transfer import _states_job # by its importable name: workers do not know a notebook's functions
+        from xlt_nb.transfer import _states_job # by its importable name: workers know no notebook
         reads = _states_jobs(todo.values(), root, device)
-        for _ in tqdm(side_by_side(_states_job, reads, jobs, _WORKERS), total=len(reads), desc=f"{name}: states", mininterval=2): pass
+        _work_off(_states_job, reads, jobs, f"{name}: states")
     from xlt_nb.transfer import _run_job
-    bar = tqdm(total=len(ids), initial=len(ids) - len(todo), desc=f"{name}: runs", mininterval=2)
-    for _ in side_by_side(_run_job, [(c, languages, root, device) for c in todo.values()], jobs, _WORKERS): bar.update()
-    bar.close()
+    made = len(ids) - len(todo)
+    _work_off(_run_job, [(c, languages, root, device) for c in todo.values()], jobs, f"{name}: runs", made)
     return {id: None if id in known else load_run(id) for id in ids}
 
 # %% ../nbs/07_transfer.ipynb #3c8f5fec
@@ -199,11 +224,16 @@ def finished(configs: list, root=None) -> list: # of Run
     made = [load_run(run_id(c, checksums(c, corpus))) for c in map(complete, configs)]
     return [r for r in made if r]
 
+# %% ../nbs/07_transfer.ipynb #ad77a145
 def table_name(corpus: str, task: str, setting: str = "ZSCL-S") -> str:
     "Name of the committed table of a matrix: `transfer_…` of single sources, `pooled_…` of a set of them."
-    return f"{'transfer' if setting == 'ZSCL-S' else 'pooled'}_{corpus}" + (f"_{task}" if task != "events" else "")
+    kind = "transfer" if setting == "ZSCL-S" else "pooled"
+    return f"{kind}_{corpus}" if task == "events" else f"{kind}_{corpus}_{task}"
 
 # %% ../nbs/07_transfer.ipynb #aa0e2b6c
+def _together(tables) -> pd.DataFrame:
+    return pd.concat([t for t in tables if len(t)], ignore_index=True)
+
 def run_matrix(
     study: Study,
     matrix: MatrixSpec, # of `study.matrices`
@@ -220,8 +250,9 @@ def run_matrix(
         raise
     fresh = [r for r in runs.values() if r]
     if study.save and fresh: write_table(name, fresh)
-    parts = [(r.results, r.counts) for r in fresh] + [(old[old.run_id.isin(runs)], old_counts[old_counts.run_id.isin(runs)])]
-    return tuple(pd.concat([p[k] for p in parts if len(p[k])], ignore_index=True) for k in (0, 1))
+    results = [r.results for r in fresh] + [old[old.run_id.isin(runs)]]
+    counts = [r.counts for r in fresh] + [old_counts[old_counts.run_id.isin(runs)]]
+    return _together(results), _together(counts)
 
 # %% ../nbs/07_transfer.ipynb #6c75637c
 METRIC_NAMES = {"micro_f1": "micro-F1", "accuracy": "accuracy"} # as figures write them
@@ -230,6 +261,7 @@ def main_metric(results: pd.DataFrame) -> str:
     "The metric that the task of a results table is judged by."
     return TASKS[check_choice("task", results.task.iloc[0], TASKS)].metrics[0]
 
+# %% ../nbs/07_transfer.ipynb #0271223e
 def transfer_matrix(
     results: pd.DataFrame, # long results table
     metric: str = "", # empty: the one its task is judged by
@@ -240,6 +272,7 @@ def transfer_matrix(
     cells = part.groupby(["sources", "target"], as_index=False).value.mean()
     return as_matrix(cells, "value", "sources", "target").rename_axis(index="source", columns="target")
 
+# %% ../nbs/07_transfer.ipynb #08995ec9
 def zero_shot(matrix: pd.DataFrame) -> pd.Series: # (source, target) -> F1
     "The off-diagonal cells of a matrix."
     cells = matrix.rename_axis(index="source", columns="target").stack()
@@ -256,9 +289,12 @@ def plot_matrix(
     size = 1.2 + 0.42*len(matrix)
     ax = ax or plt.subplots(figsize=(size + 1.2, size))[1]
     bar = {"label": f"{METRIC_NAMES[metric]} (points)"}
-    sns.heatmap(matrix, annot=True, fmt=".0f", cmap="viridis", vmin=0, ax=ax, annot_kws={"size": 8}, cbar_kws=bar, linewidths=0.3)
+    written = dict(annot=True, fmt=".0f", annot_kws={"size": 8})
+    sns.heatmap(matrix, cmap="viridis", vmin=0, ax=ax, cbar_kws=bar, linewidths=0.3, **written)
     for i, s in enumerate(matrix.index):
-        if s in matrix.columns: ax.add_patch(plt.Rectangle((matrix.columns.get_loc(s), i), 1, 1, fill=False, ec="white", lw=2))
+        if s not in matrix.columns: continue
+        place = matrix.columns.get_loc(s), i
+        ax.add_patch(plt.Rectangle(place, 1, 1, fill=False, ec="white", lw=2))
     ax.set(title=title, xlabel="target (tested on)", ylabel="source (trained on)")
     ax.tick_params(axis="y", rotation=0)
     return ax
@@ -273,12 +309,14 @@ def plot_distances(
     "Zero-shot score against each distance, one panel each; labels are source→target."
     cells, colour = zero_shot(matrix), sns.color_palette("colorblind")[0]
     fig, axes = plt.subplots(1, len(distances), figsize=(4.6*len(distances), 3.8), sharey=True, squeeze=False)
+    look = dict(scatter_kws={"s": 14, "alpha": 0.6}, line_kws={"color": "0.3", "lw": 1.2}, ci=None, color=colour)
     for ax, (name, d) in zip(axes[0], distances.items()):
         x = [d.loc[k] for k in cells.index]
-        sns.regplot(x=x, y=cells.to_numpy(), ax=ax, scatter_kws={"s": 14, "alpha": 0.6}, line_kws={"color": "0.3", "lw": 1.2}, ci=None, color=colour)
+        sns.regplot(x=x, y=cells.to_numpy(), ax=ax, **look)
         for k in (cells.idxmax(), cells.idxmin()):
             ax.annotate("→".join(k), (d.loc[k], cells[k]), xytext=(4, 2), textcoords="offset points", fontsize=8)
-        ax.set(xlabel=f"{name} distance", ylabel=f"zero-shot {METRIC_NAMES[metric]} (points)" if ax is axes[0, 0] else "")
+        ax.set(xlabel=f"{name} distance", ylabel="")
+    axes[0, 0].set_ylabel(f"zero-shot {METRIC_NAMES[metric]} (points)")
     fig.suptitle(title)
     fig.tight_layout()
     return fig
@@ -288,12 +326,14 @@ def _whole_instances(task, examples) -> list:
     "An instance a text, without subwords: all that counting needs."
     from xlt_nb.encoders import Window
     from xlt_nb.tasks import Instance
-    out = []
-    for k, e in enumerate(examples):
-        gold = np.array([task.ids[label] for *_, label in task.pairs(e)], int) if hasattr(task, "pairs") else task.gold(e)
-        out.append(Instance(Window(k, 0, None, None, len(e.words)), gold))
-    return out
+    windows = [Window(k, 0, None, None, len(e.words)) for k, e in enumerate(examples)]
+    return [Instance(w, _gold(task, e)) for w, e in zip(windows, examples)]
 
+def _gold(task, e) -> np.ndarray: # label ids of the words, or of the pairs
+    if not hasattr(task, "pairs"): return task.gold(e)
+    return np.array([task.ids[label] for *_, label in task.pairs(e)], int)
+
+# %% ../nbs/07_transfer.ipynb #f882f2cd
 def constant_floor(
     task, # of one stage, with labels
     examples: list,
@@ -307,6 +347,7 @@ def constant_floor(
         best = max(best, task.score(task.counts(examples, instances, answers))[task.metrics[0]])
     return best
 
+# %% ../nbs/07_transfer.ipynb #8e82c015
 def write_floors(study: Study, root=None) -> pd.DataFrame: # columns task, corpus, target, constant
     "Compute the constant floors of a study's matrices and write them to `floors.csv`, beside those that stand there."
     rows = []
@@ -321,6 +362,7 @@ def write_floors(study: Study, root=None) -> pd.DataFrame: # columns task, corpu
     with atomic_path(tables_dir()/"floors.csv") as p: table.to_csv(p, index=False)
     return table
 
+# %% ../nbs/07_transfer.ipynb #9a566f15
 def read_floors() -> pd.DataFrame: # columns task, corpus, target, constant
     "The committed constant floors."
     path = tables_dir()/"floors.csv"
@@ -330,9 +372,11 @@ def read_floors() -> pd.DataFrame: # columns task, corpus, target, constant
 # %% ../nbs/07_transfer.ipynb #07000014
 def _random_scores(results: pd.DataFrame) -> pd.Series: # target -> points
     "Zero-shot means over the sources of the untrained encoder, by target."
-    part = results[results.encoder.str.startswith("random:") & (results.metric == main_metric(results)) & ~results.seen]
+    untrained = results.encoder.str.startswith("random:") & ~results.seen
+    part = results[untrained & (results.metric == main_metric(results))]
     return part.groupby("target").value.mean()
 
+# %% ../nbs/07_transfer.ipynb #afadba05
 def headline(
     results: pd.DataFrame, # all encoders of one committed table
     encoder: str, # the one in question
@@ -341,13 +385,16 @@ def headline(
     own = results[results.encoder == encoder]
     m, floors = transfer_matrix(own), read_floors()
     task, corpus = own.task.iloc[0], own.corpus.iloc[0]
-    constant = floors[(floors.task == task) & (floors.corpus == corpus)].set_index("target").constant.reindex(m.columns)
+    here = floors[(floors.task == task) & (floors.corpus == corpus)]
+    constant = here.set_index("target").constant.reindex(m.columns)
     random = _random_scores(results).reindex(m.columns) if len(results) else pd.Series(dtype=float)
-    cells = zero_shot(m)
-    return {"task": task, "corpus": corpus, "encoder": encoder, "languages": len(m), "seeds": own.seed.nunique(),
-        "cost": int(own.cost.max()), "supervised": float(np.mean([m.loc[x, x] for x in m.index if x in m.columns])),
-        "zero-shot": cells.mean(), "constant": constant.mean(), "random encoder": random.mean(),
-        "clears": float((cells.groupby("target").mean().reindex(m.columns) > np.fmax(constant, random)).mean())}
+    cells, diagonal = zero_shot(m), [m.loc[x, x] for x in m.index if x in m.columns]
+    cleared = cells.groupby("target").mean().reindex(m.columns) > np.fmax(constant, random)
+    about = {"task": task, "corpus": corpus, "encoder": encoder, "languages": len(m)}
+    size = {"seeds": own.seed.nunique(), "cost": int(own.cost.max())}
+    scores = {"supervised": float(np.mean(diagonal)), "zero-shot": cells.mean()}
+    below = {"constant": constant.mean(), "random encoder": random.mean(), "clears": float(cleared.mean())}
+    return {**about, **size, **scores, **below}
 
 # %% ../nbs/07_transfer.ipynb #1e76b904
 def choose_matrices(
