@@ -216,32 +216,36 @@ def test_a_replaced_configuration_is_checked_and_the_old_one_stays():
 
 # ---------------------------------------------------------------- matrices and tables
 
-TINY = MatrixSpec(task="events", corpus="xlt17", encoder=RANDOM, languages=["es", "tr"], seeds=[0], options=dict(layers=2, frozen=1, cost=40, epochs=1))
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    "Two runs of seconds."
+    encoder = little_encoder(tmp_path_factory.mktemp("encoder"))
+    options = dict(layers=2, frozen=1, cost=40, epochs=1)
+    return MatrixSpec(task="events", corpus="xlt17", encoder=encoder, languages=["es", "tr"], seeds=[0], options=options)
 
 
-def study(**changes): return Study(**(dict(name="s", matrices=[TINY]) | changes))
+def study(matrix, **changes): return Study(**(dict(name="s", matrices=[matrix]) | changes))
 
 
-def test_rows_of_the_committed_table_stand_for_runs(outputs):
-    first, counts = run_matrix(study(reuse=False), TINY, jobs=1)
+def test_rows_of_the_committed_table_stand_for_runs(outputs, tiny):
+    first, counts = run_matrix(study(tiny, reuse=False), tiny, jobs=1)
     shutil.rmtree(outputs/"runs")
-    second, again = run_matrix(study(), TINY, jobs=1)
+    second, again = run_matrix(study(tiny), tiny, jobs=1)
     assert not (outputs/"runs").exists() or not list((outputs/"runs").iterdir()), "it was run again"
     key = ["sources", "target", "metric"]
     assert second.set_index(key).value.round(4).to_dict() == first.set_index(key).value.round(4).to_dict() and len(again) == len(counts)
 
 
-def test_side_by_side_gives_the_same(outputs):
+def test_side_by_side_gives_the_same(outputs, tiny):
     "Two worker processes, one process: the same runs with the same bits."
-    both = run_grid(grid(TINY), jobs=2)
+    both = run_grid(grid(tiny), jobs=2)
     forget(outputs)
-    one = run_grid(grid(TINY), jobs=1)
+    one = run_grid(grid(tiny), jobs=1)
     assert both.keys() == one.keys() and all(both[k].results.equals(one[k].results) and both[k].counts.equals(one[k].counts) for k in one)
 
 
-def test_an_interrupted_table_is_not_half_written(outputs, monkeypatch):
-    T.run(SMALL, progress=False)
-    run_matrix(study(reuse=False), TINY, jobs=1)
+def test_an_interrupted_table_is_not_half_written(outputs, monkeypatch, tiny):
+    run_matrix(study(tiny, reuse=False), tiny, jobs=1)
     before, _ = read_table("transfer_xlt17")
     run = T.run(SMALL, progress=False)
     def full(*args, **kwargs): raise OSError("disk full")
@@ -250,7 +254,6 @@ def test_an_interrupted_table_is_not_half_written(outputs, monkeypatch):
         with pytest.raises(OSError): write_table("transfer_xlt17", [run])
     assert read_table("transfer_xlt17")[0].equals(before) and len(before)
     assert len(write_table("transfer_xlt17", [run])) > len(before)
-
 
 # ---------------------------------------------------------------- what is learnt
 

@@ -26,7 +26,7 @@ import xlt_nb
 import xlt_nb.extraction # its tasks become known
 from .core import (COUNT_COLUMNS, RESULT_COLUMNS, Run, RunConfig, XltError, atomic_path, check_choice, load_run,
     remove_leftovers, run_id, runs_dir, save_run)
-from .corpora import Corpus, subsample
+from .corpora import Corpus, n_labelled, subsample
 from .encoders import compute_dtype, encoder_checksum, encoder_config, find_preset, load_stack, load_tokenizer, pad_windows
 from .features import Features, pad_states
 from .readers import load_corpus
@@ -297,7 +297,8 @@ def training_examples(c: RunConfig, corpus: Corpus) -> list:
         if c.checkpoint == "dev" and not corpus[lang, "dev"]: raise XltError(_NO_DEV.format(corpus=c.corpus, lang=lang))
         share = None if c.cost is None else c.cost//n + (i < c.cost % n)
         part = subsample(corpus[lang, "train"], share, c.seed, cls.unit)
-        if not part: raise XltError(_NOTHING.format(corpus=c.corpus, lang=lang, unit=cls.unit))
+        if not any(n_labelled(e, cls.unit) for e in part):
+            raise XltError(_NOTHING.format(corpus=c.corpus, lang=lang, unit=cls.unit))
         chosen += part
     return chosen
 
