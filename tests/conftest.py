@@ -7,6 +7,21 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    "A cache folder for the tests: what was unpacked once is there, the user's kept states are left alone."
+    from xlt_nb.core import cache_dir
+    mine, before = cache_dir(), os.environ.get("XLT_CACHE")
+    (mine/"encoders").mkdir(exist_ok=True)
+    folder = tmp_path_factory.mktemp("cache")
+    for p in mine.iterdir():
+        if p.name != "states": (folder/p.name).symlink_to(p)
+    os.environ["XLT_CACHE"] = str(folder)
+    yield folder
+    os.environ.pop("XLT_CACHE")
+    if before: os.environ["XLT_CACHE"] = before
+
+
 @pytest.fixture
 def outputs(tmp_path, monkeypatch):
     "An outputs folder of its own, with the committed tables in it."

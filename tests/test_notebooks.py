@@ -6,7 +6,7 @@ import papermill, pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT/"nbs").glob("*.ipynb"))
-SMALL = {"06_training": dict(encoder="random:xlt-mini", cost=40, epochs=1)}
+SMALL = {"06_training": dict(encoder="random:multilingual-e5-small", cost=40, epochs=1)}
 
 
 def execute(name, out, **parameters):
@@ -29,23 +29,40 @@ def test_a_second_call_finds_its_runs(outputs, tmp_path):
     assert made == {p: p.stat().st_mtime_ns for p in (outputs/"runs").rglob("record.json")}, "runs were made again"
 
 
-@pytest.mark.parametrize("name, parameters, hint", [("07_transfer", {"studdy": "smoke"}, "nearest: study"), ("07_transfer", {"study": "smok"}, "nearest: smoke"),
-    ("07_transfer", {"study": "smoke", "corpus": "minionn"}, "corpus"), ("07_transfer", {"study": "smoke", "encoder": "xlt-mimi"}, "nearest: xlt-mini"), ("07_transfer", {"study": "smoke", "jobs": -1}, "jobs"),
-    ("06_training", {"task": "event"}, "nearest: events"), ("06_training", {"epochs": 0}, "epochs"), ("06_training", {"sead": 1}, "nearest: seed")])
+BAD = [("07_transfer", {"studdy": "smoke"}, "nearest: study"), ("07_transfer", {"study": "smok"}, "nearest: smoke"),
+    ("07_transfer", {"study": "smoke", "corpus": "minionn"}, "corpus"), ("07_transfer", {"study": "smoke", "encoder": "multilingual-e5-smal"}, "nearest: multilingual-e5-small"), ("07_transfer", {"study": "smoke", "jobs": -1}, "jobs"),
+    ("06_training", {"task": "event"}, "nearest: events"), ("06_training", {"epochs": 0}, "epochs"), ("06_training", {"sead": 1}, "nearest: seed")]
+
+
+@pytest.mark.parametrize("name, parameters, hint", BAD)
 def test_bad_parameters_are_errors_before_work(name, parameters, hint, outputs, tmp_path):
     with pytest.raises(papermill.PapermillExecutionError, match="XltError") as e: execute(name, tmp_path/"out.ipynb", **parameters)
     assert hint in str(e.value)
     assert not (outputs/"runs").exists()
 
 
-@pytest.mark.parametrize("command, hint", [(["transfer", "--study", "smok"], "smoke"), (["distances", "--kinds", "sintactic"], "syntactic"), (["distances", "--languages", "zzz"], "zzz"),
-    (["study", "smok"], "smoke"), (["transfer", "--study", "smoke", "--encoder", "xlt-mimi"], "xlt-mini"), (["transfer", "--study", "smoke", "--jobs", "-1"], "jobs")])
+WRONG = [(["transfer", "--study", "smok"], "smoke"), (["distances", "--kinds", "sintactic"], "syntactic"), (["distances", "--languages", "zzz"], "zzz"),
+    (["study", "smok"], "smoke"), (["transfer", "--study", "smoke", "--encoder", "multilingual-e5-smal"], "nearest: multilingual-e5-small"), (["transfer", "--study", "smoke", "--jobs", "-1"], "jobs")]
+
+
+@pytest.mark.parametrize("command, hint", WRONG)
 def test_command_line_errors(command, hint, outputs):
     r = subprocess.run([Path(sys.executable).parent/"xlt-nb", *command], capture_output=True, text=True)
     assert r.returncode == 2 and hint in r.stderr and "Traceback" not in r.stderr and not (outputs/"runs").exists()
 
 
-@pytest.mark.parametrize("command", ["distances", "transfer", "explain", "study"])
+@pytest.mark.parametrize("command", ["distances", "transfer", "explain", "study", "cache"])
 def test_help_explains_every_option(command):
     text = subprocess.run([Path(sys.executable).parent/"xlt-nb", command, "--help"], capture_output=True, text=True, check=True).stdout
     assert "--list" in text and "usage: xlt-nb" in text
+
+
+def test_the_cache_is_shown_and_cleared(tmp_path, monkeypatch):
+    monkeypatch.setenv("XLT_CACHE", str(tmp_path))
+    def says(*options): return subprocess.run([Path(sys.executable).parent/"xlt-nb", "cache", *options], capture_output=True, text=True, check=True).stdout
+    assert "nothing is kept" in says() and "of at most 10000 MB (XLT_CACHE_GB)" in says()
+    folder = tmp_path/"states"/"0123456789abcdef-0-8-cpu-bf16"
+    folder.mkdir(parents=True)
+    (folder/"a.safetensors").write_bytes(bytes(3_000_000))
+    assert "0123456789abcdef" in says() and "3 of at most" in says()
+    assert "3 MB freed" in says("--clear") and "nothing is kept" in says()
