@@ -193,7 +193,8 @@ def rejections(
     seeds = [[languages, place, round(1000*abs(r)), block, draw] for draw in range(draws or _BLOCK)]
     p = _p_values(LANGUAGE_SETS[languages], scenario, r, tests, seeds)
     counts = {"reject_05": (p <= 0.05).sum(), "reject_01": (p <= 0.01).sum(), "undefined": p.isna().sum()}
-    table = pd.DataFrame({"languages": languages, "scenario": scenario, "r": r, "test": p.columns, "draws": len(p)})
+    where = {"languages": languages, "scenario": scenario, "r": r}
+    table = pd.DataFrame({**where, "test": p.columns, "draws": len(p)})
     return table.assign(**{name: count.to_numpy() for name, count in counts.items()})
 
 # %% ../nbs/08b_calibration.ipynb #93523608
@@ -236,7 +237,8 @@ def rejection_rates(
     low, high = proportion_confint(count, table.draws, method="wilson")
     rate = count / table.draws
     scope = [TESTS[t].scope for t in table.test]
-    return table.assign(scope=scope, rate=rate, low=low, high=high, liberal=(rate > 1.5*level) & (low > level))
+    liberal = (rate > 1.5*level) & (low > level)
+    return table.assign(scope=scope, rate=rate, low=low, high=high, liberal=liberal)
 
 # %% ../nbs/08b_calibration.ipynb #d18c5503
 def verdicts(

@@ -47,10 +47,11 @@ def complete(c: RunConfig) -> RunConfig:
     filled = {k: getattr(preset, k) if getattr(c, k) is None else getattr(c, k) for k in rest}
     return c.replace(layers=layers, frozen=frozen, embeddings=embeddings, **filled)
 
-# %% ../nbs/06_training.ipynb #7bee2a9e
+# %% ../nbs/06_training.ipynb #53c54539
 def encoder_label(c: RunConfig) -> str:
     "How tables name a complete configuration's encoder: with `[frozen/layers]` where they are not the preset's."
-    random, preset = c.encoder.startswith("random:"), complete(c.replace(layers=None, frozen=None, embeddings=None))
+    random = c.encoder.startswith("random:")
+    preset = complete(c.replace(layers=None, frozen=None, embeddings=None))
     name = ("random:" if random else "") + Path(c.encoder.removeprefix("random:")).name
     usual = (c.layers, c.frozen, c.embeddings) == (preset.layers, preset.frozen, preset.embeddings)
     below = "all trained" if c.embeddings == "trained" else c.frozen
@@ -130,7 +131,8 @@ def _parameter_groups(model: Model, recipe: Recipe) -> list: # for AdamW
 # %% ../nbs/06_training.ipynb #833ae586
 def save_state(path, model, opt, state: dict, best: dict):
     "Write the state of a training."
-    tensors = {f"model.{k}": v for k, v in model.state_dict().items()} | {f"best.{k}": v for k, v in best.items()}
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+    tensors |= {f"best.{k}": v for k, v in best.items()}
     for i, p in enumerate(p for g in opt.param_groups for p in g["params"]):
         tensors |= {f"adam.{i}.{k}": v for k, v in opt.state[p].items()}
     tensors = {k: v.contiguous().clone() for k, v in tensors.items()}
@@ -153,7 +155,8 @@ class _Training:
         self.model, self.clip, self.total, self.state_file = model, recipe.clip, total, state_file
         self.opt = torch.optim.AdamW(_parameter_groups(model, recipe), fused=True)
         self.schedule = get_linear_schedule_with_warmup(self.opt, round(recipe.warmup*total), total)
-        self.state, self.best, self.saved = {"step": 0, "sum": 0.0, "losses": [], "dev": []}, {}, time.monotonic()
+        self.state = {"step": 0, "sum": 0.0, "losses": [], "dev": []}
+        self.best, self.saved = {}, time.monotonic()
         if state_file and Path(state_file).exists(): self._resume()
 
     def _resume(self):
@@ -245,10 +248,10 @@ _TOO_LONG = "max_length: {length} is more than the {positions} subwords that '{e
 class Reading:
     "How the texts of a complete configuration are read."
     def __init__(self, c: RunConfig, device: str = "cpu"):
-        self.tokenizer, self.max_length, self.device = load_tokenizer(c.encoder), c.max_length, device
         positions = encoder_config(c.encoder).max_position_embeddings - 2
         if c.max_length > positions:
             raise XltError(_TOO_LONG.format(length=c.max_length, positions=positions, encoder=c.encoder))
+        self.tokenizer, self.max_length, self.device = load_tokenizer(c.encoder), c.max_length, device
         self.features = None if c.embeddings == "trained" else Features(c.encoder, c.frozen, c.seed, device)
         self.pad_id, self.tests = self.tokenizer.pad_token_id or 0, {}
 
@@ -341,7 +344,7 @@ def _dev_score(stage, corpus, reading, sources):
         return float(np.mean([x[stage.metrics[0]] for x in found.values()]))
     return score
 
-# %% ../nbs/06_training.ipynb #5da88443
+# %% ../nbs/06_training.ipynb #cd4ee572
 def train_stages(
     c: RunConfig, task, corpus: Corpus, reading: Reading,
     state_file=None, # where to keep the resumable state; None: nowhere
@@ -356,7 +359,8 @@ def train_stages(
         instances, states = reading(stage, examples)
         validate = _dev_score(stage, corpus, reading, c.sources) if c.checkpoint == "dev" else None
         where = dict(state_file=_stage_file(state_file, k), save_every=save_every, device=reading.device)
-        logs.append(fit(model, stage, instances, states, _recipe(c), reading.pad_id, validate, **where, progress=note))
+        given = model, stage, instances, states, _recipe(c), reading.pad_id, validate
+        logs.append(fit(*given, **where, progress=note))
         subwords += c.epochs*sum(len(i.window.input_ids) for i in instances)
     log = logs[0] if len(logs) == 1 else {"steps": sum(x["steps"] for x in logs), "stages": logs}
     return models, log, subwords
@@ -383,7 +387,8 @@ def run(
     trained = time.perf_counter()
     metrics, counts = evaluate(models, task, corpus, reading, c.targets)
     seconds = {"train_s": trained - started, "test_s": time.perf_counter() - trained}
-    record = _record(id, c, corpus, log, seconds | {"train_subwords_per_s": subwords/seconds["train_s"]}, device)
+    seconds["train_subwords_per_s"] = subwords/seconds["train_s"]
+    record = _record(id, c, corpus, log, seconds, device)
     made = Run(id, record, _result_rows(id, c, corpus, task, metrics), _count_rows(id, counts))
     save_run(made)
     for k in range(len(models)): remove_leftovers(_stage_file(state_file, k))
@@ -395,7 +400,7 @@ def peak_memory_mb(device: str) -> float:
     if device == "cuda": return torch.cuda.max_memory_allocated()/1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(1e6 if sys.platform == "darwin" else 1e3)
 
-# %% ../nbs/06_training.ipynb #ed17df80
+# %% ../nbs/06_training.ipynb #2e647722
 def _device_name(device: str) -> str:
     threads = f"CPU ({platform.machine()}), {torch.get_num_threads()} thread(s)"
     name = torch.cuda.get_device_name() if device == "cuda" else threads
@@ -403,11 +408,11 @@ def _device_name(device: str) -> str:
 
 def _record(id, c, corpus, log, took: dict, device) -> dict:
     "What is kept of a run beside its scores."
-    versions = {"xlt_nb": xlt_nb.__version__, "python": platform.python_version(), "torch": torch.__version__,
-        "transformers": transformers.__version__}
-    what = {"run_id": id, "config": c.model_dump(mode="json"), "checksums": checksums(c, corpus), "versions": versions}
+    versions = {"xlt_nb": xlt_nb.__version__, "python": platform.python_version()}
+    versions |= {"torch": torch.__version__, "transformers": transformers.__version__}
+    what = {"run_id": id, "config": c.model_dump(mode="json"), "checksums": checksums(c, corpus)}
     took = {"device": _device_name(device), **took, "peak_memory_mb": peak_memory_mb(device)}
-    return {**what, **took, "log": log, "notes": corpus.notes}
+    return {**what, "versions": versions, **took, "log": log, "notes": corpus.notes}
 
 # %% ../nbs/06_training.ipynb #b893f49e
 def _result_rows(id, c, corpus, task, metrics) -> pd.DataFrame: # columns `RESULT_COLUMNS`

@@ -101,7 +101,7 @@ def shipped_studies() -> list: # names
     "Studies that the package carries."
     return sorted(p.stem for p in (data_dir()/"studies").glob("*.yaml"))
 
-# %% ../nbs/07_transfer.ipynb #3c613a38
+# %% ../nbs/07_transfer.ipynb #723f5fb2
 def load_study(
     name: str, # shipped name or YAML file
 ) -> Study:
@@ -111,7 +111,8 @@ def load_study(
     if not path.is_file(): check_choice("study", name, shipped_studies())
     spec = read_yaml(path)
     matrices = spec.pop("matrices", None)
-    if not isinstance(matrices, list) or not matrices: raise XltError(f"{path}: a study needs a list `matrices`")
+    if not isinstance(matrices, list) or not matrices:
+        raise XltError(f"{path}: a study needs a list `matrices`")
     matrices = [_matrix_spec(m, f"{path}: matrix {k}") for k, m in enumerate(matrices, 1)]
     try: study = Study(name=path.stem, matrices=matrices, **spec)
     except (XltError, TypeError) as e: raise XltError(f"{path}: {e}") from e
@@ -308,13 +309,15 @@ def plot_distances(
 ):
     "Zero-shot score against each distance, one panel each; labels are source→target."
     cells, colour = zero_shot(matrix), sns.color_palette("colorblind")[0]
-    fig, axes = plt.subplots(1, len(distances), figsize=(4.6*len(distances), 3.8), sharey=True, squeeze=False)
+    n = len(distances)
+    fig, axes = plt.subplots(1, n, figsize=(4.6*n, 3.8), sharey=True, squeeze=False)
     look = dict(scatter_kws={"s": 14, "alpha": 0.6}, line_kws={"color": "0.3", "lw": 1.2}, ci=None, color=colour)
     for ax, (name, d) in zip(axes[0], distances.items()):
         x = [d.loc[k] for k in cells.index]
         sns.regplot(x=x, y=cells.to_numpy(), ax=ax, **look)
         for k in (cells.idxmax(), cells.idxmin()):
-            ax.annotate("→".join(k), (d.loc[k], cells[k]), xytext=(4, 2), textcoords="offset points", fontsize=8)
+            beside = dict(xytext=(4, 2), textcoords="offset points", fontsize=8)
+            ax.annotate("→".join(k), (d.loc[k], cells[k]), **beside)
         ax.set(xlabel=f"{name} distance", ylabel="")
     axes[0, 0].set_ylabel(f"zero-shot {METRIC_NAMES[metric]} (points)")
     fig.suptitle(title)
@@ -347,9 +350,9 @@ def constant_floor(
         best = max(best, task.score(task.counts(examples, instances, answers))[task.metrics[0]])
     return best
 
-# %% ../nbs/07_transfer.ipynb #8e82c015
+# %% ../nbs/07_transfer.ipynb #4aa29be6
 def write_floors(study: Study, root=None) -> pd.DataFrame: # columns task, corpus, target, constant
-    "Compute the constant floors of a study's matrices and write them to `floors.csv`, beside those that stand there."
+    "Compute the constant floors of a study's matrices, and write them beside those of `floors.csv`."
     rows = []
     for m in study.matrices:
         languages = grid(m)[0].targets
@@ -357,7 +360,7 @@ def write_floors(study: Study, root=None) -> pd.DataFrame: # columns task, corpu
         task = make_task(m.task, data)
         rows += [(m.task, m.corpus, x, round(constant_floor(task, data[x, "test"]), 2)) for x in languages]
     new = pd.DataFrame(rows, columns=["task", "corpus", "target", "constant"])
-    table = pd.concat([new, read_floors()], ignore_index=True).drop_duplicates(["task", "corpus", "target"])
+    table = _together([new, read_floors()]).drop_duplicates(["task", "corpus", "target"])
     table = table.sort_values(["corpus", "task", "target"], ignore_index=True)
     with atomic_path(tables_dir()/"floors.csv") as p: table.to_csv(p, index=False)
     return table
