@@ -27,7 +27,7 @@ import xlt_nb
 import xlt_nb.extraction # its tasks become known
 from .core import (COUNT_COLUMNS, RESULT_COLUMNS, Run, RunConfig, XltError, atomic_path, check_choice, load_run,
     remove_leftovers, run_id, runs_dir, save_run, side_by_side, tables_dir)
-from .corpora import Corpus, n_labelled, subsample
+from .corpora import Corpus, subsample
 from xlt_nb.encoders import (compute_dtype, encoder_checksum, encoder_config, find_preset, load_stack, load_tokenizer,
     pad_windows)
 from .features import Features, pad_states
@@ -314,14 +314,13 @@ _NOTHING = "sources: {corpus} has nothing to train on for {lang} (its training s
 
 def training_examples(c: RunConfig, corpus: Corpus) -> list:
     "Labelled examples of the sources: `cost` units in all, shared out evenly."
-    cls, n, chosen = TASKS[check_choice("task", c.task, TASKS)], len(c.sources), []
+    task, n, chosen = make_task(c.task, corpus), len(c.sources), []
     for i, lang in enumerate(c.sources):
         if c.checkpoint == "dev" and not corpus[lang, "dev"]:
             raise XltError(_NO_DEV.format(corpus=c.corpus, lang=lang))
         share = None if c.cost is None else c.cost//n + (i < c.cost % n)
-        part = subsample(corpus[lang, "train"], share, c.seed, cls.unit)
-        if not any(n_labelled(e, cls.unit) for e in part):
-            raise XltError(_NOTHING.format(corpus=c.corpus, lang=lang, unit=cls.unit))
+        part = subsample(corpus[lang, "train"], share, c.seed, task.unit)
+        if not any(map(task.units, part)): raise XltError(_NOTHING.format(corpus=c.corpus, lang=lang, unit=task.unit))
         chosen += part
     return chosen
 
