@@ -1,10 +1,11 @@
-"""How fast are frozen states? A script, not a test: `python tests/bench_features.py` writes outputs/tables/bench_features.csv.
+"""How fast are frozen states? `python tests/bench_features.py` writes outputs/tables/bench_features.csv. Not a test.
 
-Texts of XLT-17 in several languages through the eight lower layers of the default encoder (`compute_states`), against two
-baselines that take turns with it in the same process: the plain matrix products of the same batches (what goes into queries, keys
-and values, out of attention, up and down; nothing else), and `AutoModel` of transformers, cut to the same layers, under autocast.
-One process with one thread, then two such processes at the same time. A ratio of a round compares times of that round.
-Then, each in a process of its own: first use of the encoder (unpacked into an empty cache), later loads, peak memory.
+Part `states`: texts of XLT-17 in several languages through the eight lower layers of the default encoder
+(`compute_states`), against two baselines that take turns with it in the same process: the plain matrix products of
+the same batches (queries, keys and values; out of attention; up and down; nothing else), and transformers' `AutoModel`,
+cut to the same layers, under autocast, in the same batches without their empty rows. One process with one thread, then
+two such processes at the same time. A round's ratio compares times of that round; `best` compares the best times.
+Part `loading`, each in a process of its own: first use of the encoder (unpacked into an empty cache), later loads.
 """
 import os
 
@@ -19,14 +20,16 @@ import torch
 from torch.nn import functional as F
 
 from xlt_nb.core import atomic_path, tables_dir
-from xlt_nb.encoders import E5, compute_dtype, encode_words, encoder_config, encoder_folder, load_stack, load_tokenizer, pad_windows
+from xlt_nb.encoders import (E5, compute_dtype, encode_words, encoder_config, encoder_folder, load_stack,
+    load_tokenizer, pad_windows)
 from xlt_nb.features import _filled_batches, compute_states
 from xlt_nb.readers import load_corpus
 from xlt_nb.training import peak_memory_mb
 
 LANGUAGES = ("en", "es", "tr", "ja", "ar", "hi")
 FROZEN, LAYERS = 8, 11
-COLUMNS = ["part", "measure", "what", "baseline", "processes", "unit", "rounds", "best", "median", "low", "high", "target"]
+COLUMNS = ["part", "measure", "what", "baseline", "processes", "unit"]
+COLUMNS += ["rounds", "best", "median", "low", "high", "target"]
 
 LOAD = """
 import sys, time
@@ -97,10 +100,12 @@ def row(part, measure, what, unit, values, best=max, baseline="", processes=1, t
 
 
 def rate_rows(part, found: list, targets: dict) -> list: # found: (subwords, name -> seconds) of every process
-    "Rates of all works together over the processes, and the share of each baseline's rate that the first work reaches."
+    "Rate of each work, summed over processes; the first one's as a multiple of each other's."
     names, n = list(found[0][1]), len(found)
-    rounds = range(len(found[0][1][names[0]]))
-    rates = {name: [sum(subwords/seconds[name][r] for subwords, seconds in found) for r in rounds] for name in names}
+    rates = {}
+    for name in names:
+        by_process = [[subwords/s for s in seconds[name]] for subwords, seconds in found]
+        rates[name] = [sum(one_round) for one_round in zip(*by_process)]
     rows = [row(part, "rate", name, "subwords/s", rates[name], processes=n) for name in names]
     ours = names[0]
     for other in names[1:]:
@@ -185,7 +190,8 @@ def plain_products(shapes, weights, inputs):
 def check_equal(ours, theirs):
     "Both compute the same states, up to the precision of products."
     similar = F.cosine_similarity(torch.cat(ours).float(), torch.cat(theirs).float(), dim=1)
-    assert similar.mean() > 0.999 and similar.min() > 0.9, f"states differ: cosine {similar.mean()}, at least {similar.min()}"
+    mean, least = similar.mean().item(), similar.min().item()
+    assert mean > 0.999 and least > 0.9, f"states differ: mean cosine {mean:.4f}, least {least:.4f}"
 
 
 def states_worker(languages, texts, rounds) -> tuple: # (subwords, name -> seconds)
@@ -212,7 +218,7 @@ def states_rows(args) -> list:
     "Speed in one process and in two at a time; peak memory of one."
     rows = []
     for n in (1, 2):
-        say(f"states: {n} process(es), {args.rounds} rounds of {args.texts} texts in {len(args.languages)} languages")
+        say(f"states: {n} process(es), {args.rounds} round(s), {args.texts} texts of {len(args.languages)} languages")
         found = in_processes(states_worker, n, args.languages, args.texts, args.rounds)
         rows += rate_rows("states", found, {"plain products": 0.6})
     say("states: peak memory")
