@@ -109,12 +109,13 @@ def test_frozen_layers_stay_and_the_rest_learns(depth, kind, corpus, tmp_path):
 def test_learning_rates_and_decay_by_group(corpus):
     c = T.complete(SMALL.replace(layers=2, frozen=1))
     model = T.new_model(c, make_task("events", corpus))
-    groups = T.parameter_groups(model, T.Recipe(epochs=1, batch_size=8, lr_encoder=1e-4, lr_head=1e-2, weight_decay=0.3))
+    recipe = T.Recipe(epochs=1, batch_size=8, lr_encoder=1e-4, lr_head=1e-2, weight_decay=0.3)
+    groups = T._Training(model, recipe, 10, None).opt.param_groups
     by_parameter = {id(p): g for g in groups for p in g["params"]}
     assert len(by_parameter) == len(list(model.parameters()))
     for name, p in model.named_parameters():
         group = by_parameter[id(p)]
-        assert group["lr"] == (1e-2 if name.startswith("head.") else 1e-4)
+        assert group["initial_lr"] == (1e-2 if name.startswith("head.") else 1e-4)
         assert group["weight_decay"] == (0.3 if p.ndim > 1 else 0.0)
 
 
