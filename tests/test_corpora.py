@@ -15,7 +15,7 @@ from xlt_nb.corpora import (CORPORA, SPLITS, UNITS, Corpus, Example, Span, bio_l
 from xlt_nb.readers import (EVENT_TYPES, is_here, load_corpus, parse_item, read_lines, readers_table, split_words,
                             statistics_table, write_corpus_tables)
 from xlt_nb.tasks import tasks_of
-from xlt_nb.transfer import corpus_languages, grid
+from xlt_nb.transfer import MatrixSpec, corpus_languages, grid
 
 MARK = st.sampled_from([*"[]<>|:; ab\n", "PER", "LOC", "Life:Die", "is-where", "[x|PER:a]", "<y|Life:Die>", "é", "東", "\u200c"])
 
@@ -60,7 +60,7 @@ def test_a_new_corpus_is_one_registered_function(scratch, outputs):
     assert training_priors(corpus_table(corpus), "entities").LOC.tolist() == [1, 1]
     assert "entities" in tasks_of(corpus) and "events" not in tasks_of(corpus)
     assert corpus_languages("towns") == ("es",), "in the order of figures, which shows the seventeen"
-    assert len(grid({"corpus": "towns", "task": "entities", "languages": ["es", "sw"], "encoder": "x", "seeds": [0, 1]})) == 4
+    assert len(grid(MatrixSpec(corpus="towns", task="entities", languages=["es", "sw"], encoder="x", seeds=[0, 1]))) == 4
     written = [p.name for p in write_corpus_tables(scratch)]
     assert written == ["corpus_towns.csv", "corpus_readers.csv"]
     assert statistics_table("towns", "/nonexistent").entities.sum() == 2*24, "now it can be read where the files are absent"
