@@ -324,31 +324,14 @@ def plot_distances(
     fig.tight_layout()
     return fig
 
-# %% ../nbs/07_transfer.ipynb #07000011
-def _whole_instances(task, examples) -> list:
-    "An instance a text, without subwords: all that counting needs."
-    from xlt_nb.encoders import Window
-    from xlt_nb.tasks import Instance
-    windows = [Window(k, 0, None, None, len(e.words)) for k, e in enumerate(examples)]
-    return [Instance(w, _gold(task, e)) for w, e in zip(windows, examples)]
-
-def _gold(task, e) -> np.ndarray: # label ids of the words, or of the pairs
-    if not hasattr(task, "pairs"): return task.gold(e)
-    return np.array([task.ids[label] for *_, label in task.pairs(e)], int)
-
 # %% ../nbs/07_transfer.ipynb #f882f2cd
 def constant_floor(
-    task, # of one stage, with labels
+    task, # on a corpus
     examples: list,
 ) -> float: # points
     "The best score that one and the same answer everywhere can have; 0 for tasks without labels to guess."
-    if not hasattr(task, "labels"): return 0.0
-    instances, best = _whole_instances(task, examples), 0.0
-    for k in range(len(task.labels)):
-        answers = [np.full(len(i.gold), k) for i in instances]
-        if not hasattr(task, "pairs"): answers = [a.tolist() for a in answers]
-        best = max(best, task.score(task.counts(examples, instances, answers))[task.metrics[0]])
-    return best
+    answers = [pd.DataFrame([c], columns=["tp", "fp", "fn"]) for c in task.constant_counts(examples)]
+    return max((task.score(a)[task.metrics[0]] for a in answers), default=0.0)
 
 # %% ../nbs/07_transfer.ipynb #4aa29be6
 def write_floors(study: Study, root=None) -> pd.DataFrame: # columns task, corpus, target, constant
