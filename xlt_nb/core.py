@@ -7,10 +7,10 @@ __all__ = ['SETTINGS', 'PROTOCOL', 'Count', 'Rate', 'RESULT_COLUMNS', 'COUNT_COL
            'check_parameters', 'data_dir', 'outputs_dir', 'cache_dir', 'external_dir', 'atomic_path',
            'remove_leftovers', 'write_text', 'Checked', 'RunConfig', 'run_id', 'file_checksum', 'Run', 'runs_dir',
            'save_run', 'load_run', 'tables_dir', 'figures_dir', 'read_table', 'write_table', 'micro_f1', 'cores',
-           'side_by_side', 'save_figure', 'show_figure', 'set_seed']
+           'workers', 'side_by_side', 'save_figure', 'show_figure', 'set_seed']
 
 # %% ../nbs/00_core.ipynb #1a40e93e
-import concurrent.futures, difflib, hashlib, json, multiprocessing, os, random, shutil, tempfile
+import concurrent.futures, difflib, functools, hashlib, json, multiprocessing, os, random, shutil, tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -382,25 +382,43 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 # %% ../nbs/00_core.ipynb #c0de0009
+def _in_pool(pool, work, items):
+    "Yield (item, result) in the order in which they are finished."
+    futures = {pool.submit(work, item): item for item in items}
+    for f in concurrent.futures.as_completed(futures):
+        try: yield futures[f], f.result()
+        except Exception as e:
+            e.add_note(f"while working on {futures[f]!r}")
+            raise
+
+def _in_this_process(work, items):
+    for item in items: yield item, work(item)
+
+# %% ../nbs/00_core.ipynb #c0de0011
+@contextmanager
+def workers(
+    jobs: int = 0, # processes; 0: one a core; 1: this one
+    environment: dict | None = None, # environment variables of the processes
+):
+    "A function that is called with (work, items) and yields (item, result); its processes live as long as the block."
+    from xlt_nb.core import _end_with_parent # by its importable name: workers do not know a notebook's functions
+    if (jobs or cores()) == 1:
+        yield _in_this_process
+        return
+    context = multiprocessing.get_context("spawn")
+    with _environment(environment or {}):
+        pool = concurrent.futures.ProcessPoolExecutor(jobs or cores(), mp_context=context, initializer=_end_with_parent)
+        try: yield functools.partial(_in_pool, pool)
+        finally: pool.shutdown(wait=True, cancel_futures=True)
+
 def side_by_side(
     work, # a function of a module (workers import it), called with one item
     items: list,
     jobs: int = 0, # processes at the same time; 0: one a core
     environment: dict | None = None, # environment variables of the workers
 ):
-    "Yield (item, result) in the order in which they are finished; one job runs in this process."
-    from xlt_nb.core import _end_with_parent # by its importable name: workers do not know a notebook's functions
-    jobs = min(jobs or cores(), len(items))
-    if jobs <= 1:
-        for item in items: yield item, work(item)
-        return
-    context = multiprocessing.get_context("spawn")
-    with _environment(environment or {}):
-        pool = concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context, initializer=_end_with_parent)
-        try:
-            futures = {pool.submit(work, item): item for item in items}
-            for f in concurrent.futures.as_completed(futures): yield futures[f], f.result()
-        finally: pool.shutdown(wait=True, cancel_futures=True)
+    "Yield (item, result) in the order in which they are finished; one item is worked on in this process."
+    with workers(min(jobs or cores(), len(items)) or 1, environment) as each: yield from each(work, items)
 
 # %% ../nbs/00_core.ipynb #dbb3b2cf
 def save_figure(fig, name: str):

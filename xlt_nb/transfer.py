@@ -19,8 +19,8 @@ import seaborn as sns
 import yaml
 from tqdm.auto import tqdm
 
-from .core import (Checked, RunConfig, XltError, atomic_path, check_choice, data_dir, load_run, read_table,
-    run_id, side_by_side, tables_dir, write_table)
+from .core import (Checked, RunConfig, XltError, atomic_path, check_choice, cores, data_dir, load_run, read_table,
+    run_id, tables_dir, workers, write_table)
 from .corpora import CORPORA
 from .languages import LANGUAGES, as_matrix, language
 from .readers import load_corpus
@@ -188,10 +188,10 @@ def _states_jobs(configs, root, device) -> list:
 
 def _languages(configs): return tuple(dict.fromkeys(x for c in configs for x in (*c.sources, *c.targets)))
 
-def _work_off(work, items: list, jobs: int, what: str, made: int = 0):
-    "Do all of some work, with a bar that counts what was made before as well."
+def _work_off(each, work, items: list, what: str, made: int = 0):
+    "Do all of some work with `workers`, with a bar that counts what was made before as well."
     bar = tqdm(total=made + len(items), initial=made, desc=what, mininterval=2)
-    for _ in side_by_side(work, items, jobs, _WORKERS): bar.update()
+    for _ in each(work, items): bar.update()
     bar.close()
 
 # %% ../nbs/07_transfer.ipynb #3b78810f
@@ -207,15 +207,12 @@ def run_grid(
     ids = {run_id(full, checksums(full, corpus)): full for full in map(complete, configs)}
     todo = {id: c for id, c in ids.items() if id not in known and load_run(id) is None}
     for c in todo.values(): training_examples(c, corpus) # too high a cost is an error now, not in an hour
-    jobs = jobs or (1 if device == "cuda" else 0)
-    name = f"{configs[0].corpus} {configs[0].task}"
-    if len(todo) > 1:
-        from xlt_nb.transfer import _states_job # by its importable name: workers know no notebook
-        reads = _states_jobs(todo.values(), root, device)
-        _work_off(_states_job, reads, jobs, f"{name}: states")
-    from xlt_nb.transfer import _run_job
-    made = len(ids) - len(todo)
-    _work_off(_run_job, [(c, languages, root, device) for c in todo.values()], jobs, f"{name}: runs", made)
+    from xlt_nb.transfer import _run_job, _states_job # by their importable names: workers know no notebook
+    name, made = f"{configs[0].corpus} {configs[0].task}", len(ids) - len(todo)
+    jobs = min(jobs or (1 if device == "cuda" else cores()), max(1, len(todo)))
+    with workers(jobs, _WORKERS) as each:
+        if len(todo) > 1: _work_off(each, _states_job, _states_jobs(todo.values(), root, device), f"{name}: states")
+        _work_off(each, _run_job, [(c, languages, root, device) for c in todo.values()], f"{name}: runs", made)
     return {id: None if id in known else load_run(id) for id in ids}
 
 # %% ../nbs/07_transfer.ipynb #3c8f5fec
