@@ -65,9 +65,9 @@ class Model(nn.Module):
         self.stack, self.head = stack, head
 
     def forward(self, batch):
-        x = batch["states"] if "states" in batch else batch["input_ids"]
-        hidden = self.stack(x, batch["attention_mask"], compute_dtype(x.device.type))
-        return self.head(hidden, batch)
+        x = batch["states"] if "states" in batch else self.stack.embeddings(batch["input_ids"])
+        x, mask = self.head.ask(x, batch)
+        return self.head(self.stack(x, mask, compute_dtype(x.device.type)), batch)
 
 # %% ../nbs/06_training.ipynb #bde13fba
 def new_model(c: RunConfig, stage) -> Model:
@@ -86,7 +86,7 @@ def make_batch(stage, instances, states, pad_id: int, device: str = "cpu") -> di
 
 # %% ../nbs/06_training.ipynb #cbef5b68
 def batches(
-    lengths, # of the instances, in subwords
+    lengths, # of the instances, see `Instance.size`
     batch_size: int,
     seed: int,
     epoch: int,
@@ -205,7 +205,7 @@ def fit(
     extra_loss=None, # called with (model, step, share of steps done): a loss to add
 ) -> dict: # steps, epoch losses, dev scores
     "Train in place."
-    lengths, size = [len(i.window.input_ids) for i in instances], recipe.batch_size
+    lengths, size = [i.size for i in instances], recipe.batch_size
     total = recipe.epochs*len(batches(lengths, size, recipe.seed, 0))
     t, step = _Training(model.to(device), recipe, total, state_file), 0
     bar = tqdm(total=total, initial=t.state["step"], desc=progress, disable=not progress, leave=False)
@@ -228,13 +228,12 @@ def fit(
     if t.best: model.load_state_dict(t.best)
     return {"steps": total, "losses": t.state["losses"], "dev": t.state["dev"]}
 
-# %% ../nbs/06_training.ipynb #ca8b8979
+# %% ../nbs/06_training.ipynb #ca8b0002
 @torch.inference_mode()
 def predict(model, stage, instances, states, pad_id: int = 0, device: str = "cpu", batch_size: int = 48) -> list:
     "Predictions, one an instance, in their order."
     model.to(device).eval()
-    lengths, out = [len(i.window.input_ids) for i in instances], [None]*len(instances)
-    order = np.argsort(lengths, kind="stable")
+    out, order = [None]*len(instances), np.argsort([i.size for i in instances], kind="stable")
     for a in range(0, len(order), batch_size):
         index = order[a:a + batch_size]
         some = [instances[i] for i in index]
