@@ -26,8 +26,8 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "setting up $(VENV): pip, torch, then the project with its tools (one to three minutes)"
 	$(BIN)/python -m pip install -qq --upgrade pip
-	$(BIN)/python -m pip install -qq -c constraints.txt torch
-	$(BIN)/python -m pip install -qq -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install -qq --no-compile -c constraints.txt torch
+	$(BIN)/python -m pip install -qq --no-compile -c constraints.txt -e '.[dev]'
 	touch $@
 
 clean:

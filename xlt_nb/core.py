@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SETTINGS', 'PROTOCOL', 'Count', 'Rate', 'RESULT_COLUMNS', 'COUNT_COLUMNS', 'XltError', 'nearest', 'check_choice',
-           'check_parameters', 'data_dir', 'outputs_dir', 'cache_dir', 'external_dir', 'atomic_path',
+           'check_parameters', 'data_dir', 'outputs_dir', 'cache_dir', 'external_places', 'external_dir', 'atomic_path',
            'remove_leftovers', 'write_text', 'Checked', 'RunConfig', 'run_id', 'file_checksum', 'Run', 'runs_dir',
            'save_run', 'load_run', 'tables_dir', 'figures_dir', 'read_table', 'write_table', 'micro_f1', 'cores',
            'workers', 'side_by_side', 'save_figure', 'show_figure', 'set_seed']
@@ -91,14 +91,18 @@ def cache_dir() -> Path:
 _MISSING = ("data set '{corpus}' not found (looked in {looked}). Put its files in a folder '{corpus}' "
     "and set XLT_DATA_DIR to the folder that holds it")
 
+def external_places(root: str | Path | None = None) -> list:
+    "Folders in which data sets that may not be redistributed are looked for, see `external_dir`."
+    home = _checkout()
+    places = [root] if root else [os.environ.get("XLT_DATA_DIR"), home and home.parent/"shared"/"data"]
+    return [Path(p).expanduser() for p in places if p]
+
 def external_dir(
     corpus: str, # sub-folder, e.g. "minion"
     root: str | Path | None = None, # that holds it; default: `XLT_DATA_DIR`, then a checkout's `../shared/data`
 ) -> Path: # the existing folder `root/corpus`
     "Where a data set that may not be redistributed lies; an `XltError` says what to put where."
-    home = _checkout()
-    places = [root] if root else [os.environ.get("XLT_DATA_DIR"), home and home.parent/"shared"/"data"]
-    places = [Path(p).expanduser() for p in places if p]
+    places = external_places(root)
     for p in places:
         if (p/corpus).is_dir(): return p/corpus
     looked = ", ".join(str(p/corpus) for p in places) or "nowhere: XLT_DATA_DIR is not set"
