@@ -71,3 +71,40 @@ def test_the_cache_is_shown_and_cleared(tmp_path, monkeypatch):
     (folder/"a.safetensors").write_bytes(bytes(3_000_000))
     assert "0123456789abcdef" in says() and "3 of at most" in says()
     assert "3 MB freed" in says("--clear") and "nothing is kept" in says()
+
+
+def little_notebook(path, source):
+    "A notebook of one cell."
+    import nbformat
+    cell = nbformat.v4.new_code_cell(source)
+    about = {"kernelspec": {"name": "python3", "language": "python", "display_name": "python3"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=about), path)
+
+
+def test_a_chapter_is_executed_again_only_if_something_it_can_read_changed(outputs, tmp_path):
+    from xlt_nb.cli import run_chapters
+    chapter, out = tmp_path/"01_a.ipynb", tmp_path/"out"
+    def executed(**parameters):
+        before = (out/"01_a.ipynb").stat().st_mtime_ns if (out/"01_a.ipynb").exists() else 0
+        run_chapters([chapter], parameters, out, jobs=1)
+        return (out/"01_a.ipynb").stat().st_mtime_ns > before
+    little_notebook(chapter, "print(1)")
+    assert executed() and not executed()
+    little_notebook(chapter, "print(2)")
+    assert executed() and not executed()
+    (outputs/"tables"/"new.csv").write_text("a\n1\n")
+    assert executed() and not executed()
+    (out/"01_a.ipynb").unlink()
+    assert executed()
+    little_notebook(chapter, "1/0")
+    with pytest.raises(RuntimeError, match="01_a.ipynb failed"): executed()
+    little_notebook(chapter, "print(2)")
+    assert executed(), "what a failed chapter left is not taken for its result"
+
+
+def test_chapters_wait_for_the_tables_that_they_read():
+    from xlt_nb.cli import stages
+    parts = [[p.stem for p in part] for part in stages([p for p in NOTEBOOKS if p.stem != "index"])]
+    place = {name: k for k, part in enumerate(parts) for name in part}
+    assert place["07_transfer"] == 0 < place["09_regression"] == place["10_metric"] < place["13_results"]
+    assert parts[0][0] == "07_transfer" and sum(map(len, parts)) == len(NOTEBOOKS) - 1

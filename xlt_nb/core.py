@@ -375,10 +375,11 @@ def _environment(values: dict):
             else: os.environ[k] = v
 
 # %% ../nbs/00_core.ipynb #5d59b7fd
-def _end_with_parent():
-    "On Linux, ask the kernel to end this worker when its parent dies."
+def _end_with_parent(parent: int):
+    "On Linux, ask the kernel to end this worker when its parent dies; end now if it is dead already."
     import ctypes, signal, sys
     if sys.platform == "linux": ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != parent: os._exit(1)
 
 # %% ../nbs/00_core.ipynb #d9b0fd0f
 def cores() -> int:
@@ -411,7 +412,8 @@ def workers(
         return
     context = multiprocessing.get_context("spawn")
     with _environment(environment or {}):
-        pool = concurrent.futures.ProcessPoolExecutor(jobs or cores(), mp_context=context, initializer=_end_with_parent)
+        start = dict(initializer=_end_with_parent, initargs=(os.getpid(),))
+        pool = concurrent.futures.ProcessPoolExecutor(jobs or cores(), mp_context=context, **start)
         try: yield functools.partial(_in_pool, pool)
         finally: pool.shutdown(wait=True, cancel_futures=True)
 

@@ -416,7 +416,8 @@ class _CastLinear(torch.autograd.Function):
         x, cast = ctx.saved_tensors
         rows = grad.reshape(-1, grad.shape[-1])
         to_weight = torch.mm(rows.t(), x.reshape(-1, x.shape[-1]))
-        return (rows @ cast).view(x.shape), to_weight.float(), rows.sum(0).float()
+        to_x = (rows @ cast).view(x.shape) if ctx.needs_input_grad[0] else None
+        return to_x, to_weight.float(), rows.sum(0).float()
 
 # %% ../nbs/04_encoders.ipynb #afc787f7
 def _linear(m: nn.Linear, x):

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from .corpora import NO_RELATION, Example, Relation, Span
 from .encoders import WordPooler, encode_words
-from .tasks import (PAIR_COLUMNS, EntityTagging, Head, Instance, PairScorer, RelationClassification, Tagging, Task,
-    argument_means, batch_pairs, id_spans, register_task, span_counts)
+from .tasks import (PAIR_COLUMNS, EntityTagging, Head, Instance, PairScorer, RelationClassification, Tagging,
+    Task, argument_means, batch_pairs, id_spans, register_task, span_counts)
 
 # %% ../nbs/05b_extraction.ipynb #0b83d8a7
 def triples(e: Example) -> set: # of (head span, tail span, label)

@@ -475,8 +475,8 @@ def depth_configs(encoder: str) -> list: # of complete `RunConfig`, the most tel
     return sum((_on_sources(encoder, **shape) for shape in shapes), [])
 
 # %% ../nbs/06_training.ipynb #69cb6aa6
-_OPTIONS = ({}, {"lr_head": 1e-2}, {"lr_head": 1e-3}, {"batch_size": 4, "epochs": 6}, {"batch_size": 16}, {"epochs": 20},
-    {"lr_encoder": 5e-4})
+_OPTIONS = ({}, {"lr_head": 1e-2}, {"lr_head": 1e-3}, {"batch_size": 4, "epochs": 6}, {"batch_size": 16},
+    {"epochs": 20}, {"lr_encoder": 5e-4})
 
 def option_configs(encoder: str, task: str | None = None) -> list: # of complete `RunConfig`
     "Trainings on XLT-17 with other options; of one task, with the preset's."
