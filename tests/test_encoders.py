@@ -133,7 +133,9 @@ def unpacking(cache):
 
 def test_two_unpack_at_once_after_one_was_killed(packed, tmp_path):
     killed = unpacking(tmp_path)
-    while not list(tmp_path.glob("encoders/.*")): assert killed.poll() is None
+    while not list(tmp_path.glob("encoders/.*")):
+        assert killed.poll() is None
+        time.sleep(0.002)
     time.sleep(0.3)
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate()

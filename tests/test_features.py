@@ -145,7 +145,9 @@ def test_killed_while_computing_and_writing(name, tmp_path, digest):
     rng, folder = random.Random(0), tmp_path/"killed"
     for _ in range(3):
         p, before = reading(name, folder), len(shards(folder))
-        while len(shards(folder)) <= before: assert p.poll() is None, "it ended before it was killed"
+        while len(shards(folder)) <= before:
+            assert p.poll() is None, "it ended before it was killed"
+            time.sleep(0.002)
         time.sleep(rng.uniform(0, 0.05))
         os.kill(p.pid, signal.SIGKILL)
         p.communicate()

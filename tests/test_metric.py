@@ -356,11 +356,6 @@ def test_chapter_on_scores_of_ones_own(own):
     assert set(load_metric(own/"outputs"/"tables"/"metric_mine.json").kinds) == set(CANDIDATES)
 
 
-def test_chapter_on_smoke_saves_nothing(own):
-    execute(own/"out.ipynb", transfer="mine.csv", study="smoke")
-    assert not [p for p in (own/"outputs").rglob("*") if p.is_file()]
-
-
 @pytest.mark.parametrize("parameters, hint", [({"drws": 9}, "nearest: draws"), ({"draws": 3}, "from 20"), ({"kinds": "sintactic"}, "nearest: syntactic"), ({"transfer": "mime.csv"}, "mine.csv")])
 def test_chapter_checks_its_parameters(own, parameters, hint):
     with pytest.raises(papermill.PapermillExecutionError, match="XltError") as e: execute(own/"out.ipynb", **{"transfer": "mine.csv"} | parameters)

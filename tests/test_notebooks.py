@@ -18,11 +18,16 @@ def execute(name, out, **parameters):
         once()
 
 
+def contents(folder): return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and "runs" not in p.parts}
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_runs_on_smoke(path, outputs, tmp_path, monkeypatch):
+    "What has a study writes no table and no figure of it."
     monkeypatch.chdir(tmp_path)
-    declared = papermill.inspect_notebook(str(path))
-    execute(path.stem, tmp_path/"out.ipynb", **({"study": "smoke"} if "study" in declared else {}), **SMALL.get(path.stem, {}))
+    on_study, before = "study" in papermill.inspect_notebook(str(path)), contents(outputs)
+    execute(path.stem, tmp_path/"out.ipynb", **({"study": "smoke"} if on_study else {}), **SMALL.get(path.stem, {}))
+    assert not on_study or contents(outputs) == before
 
 
 def test_a_second_call_finds_its_runs(outputs, tmp_path):

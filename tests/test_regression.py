@@ -473,9 +473,3 @@ def test_chapter_on_tables_of_other_studies(tables, tmp_path):
 def test_chapter_checks_its_parameters(parameters, hint, tables, tmp_path):
     with pytest.raises(papermill.PapermillExecutionError, match="XltError") as e: execute(tmp_path/"out.ipynb", **parameters)
     assert hint in str(e.value)
-
-
-def test_chapter_on_smoke_saves_nothing(tables, tmp_path):
-    before = contents(tables.parent)
-    execute(tmp_path/"out.ipynb", study="smoke")
-    assert contents(tables.parent) == before

@@ -33,7 +33,9 @@ def test_killed_and_resumed(task, stages, tmp_path):
     rng = random.Random(0)
     for stage in stages: # each time after a newly saved state of this stage, at a random moment
         p, before = start(task, tmp_path/"killed"), saved(tmp_path/"killed", stage)
-        while saved(tmp_path/"killed", stage) == before: assert p.poll() is None, "the run ended before its interruption"
+        while saved(tmp_path/"killed", stage) == before:
+            assert p.poll() is None, "the run ended before its interruption"
+            time.sleep(0.002)
         time.sleep(rng.uniform(0, 0.1))
         os.kill(p.pid, signal.SIGKILL)
         p.communicate()

@@ -932,10 +932,10 @@ def statistics_table(
     name: str, # a key of `CORPORA`
     root=None, # folder that holds the data set's folder
 ) -> pd.DataFrame: # see `corpus_table`
-    "Statistics and label priors of a corpus: from its files if they are there, else from the committed table."
+    "Statistics and label priors of a corpus, in four digits: from its files, else from the committed table."
     path = corpus_table_path(name)
     if not is_here(name, root) and path.exists(): return pd.read_csv(path)
-    return corpus_table(_loaded(name, root))
+    return corpus_table(_loaded(name, root)).round(4)
 
 # %% ../nbs/03b_readers.ipynb #3d197d54
 _DIFFERENT_ORDER = ("{}: the test sets of {} and {} are not in the same order, "

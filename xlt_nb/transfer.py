@@ -12,10 +12,8 @@ __all__ = ['METRIC_NAMES', 'read_yaml', 'MatrixSpec', 'Study', 'shipped_studies'
 import functools, re
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 import yaml
 from tqdm.auto import tqdm
 
@@ -284,6 +282,7 @@ def plot_matrix(
     ax=None,
 ):
     "Heat map of a transfer matrix; the supervised diagonal is framed."
+    import matplotlib.pyplot as plt, seaborn as sns
     size = 1.2 + 0.42*len(matrix)
     ax = ax or plt.subplots(figsize=(size + 1.2, size))[1]
     bar = {"label": f"{METRIC_NAMES[metric]} (points)"}
@@ -305,6 +304,7 @@ def plot_distances(
     metric: str = "micro_f1",
 ):
     "Zero-shot score against each distance, one panel each; labels are source→target."
+    import matplotlib.pyplot as plt, seaborn as sns
     cells, colour = zero_shot(matrix), sns.color_palette("colorblind")[0]
     n = len(distances)
     fig, axes = plt.subplots(1, n, figsize=(4.6*n, 3.8), sharey=True, squeeze=False)
