@@ -13,7 +13,7 @@ study: $(READY)
 	$(BIN)/xlt-nb study mini
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal tests
 
 lab: $(READY)
 	$(BIN)/jupyter lab nbs

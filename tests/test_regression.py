@@ -236,8 +236,8 @@ def test_what_is_farther_and_better_is_said_to_be():
 
 @pytest.mark.parametrize("languages", [MINION[:7], LANGUAGES[:12]], ids=["7 languages", "12 languages"])
 def test_no_effect_is_rarely_found(languages):
-    "Twelve studies without an effect, three distances each: Holm's correction lets at most a few through."
-    found = [explain(read_transfer(study(languages, slope=0, seed=100 + s)), ("syntactic", "geographic", "phonological"), permutations=199, draws=20) for s in range(12)]
+    "Eight studies without an effect, three distances each: Holm's correction lets at most one through."
+    found = [explain(read_transfer(study(languages, slope=0, seed=100 + s)), ("syntactic", "geographic", "phonological"), permutations=199, draws=20) for s in range(8)]
     p = pd.concat(found)
     claimed = np.mean([t.verdict.isin(["source", "family", "reverse"]).any() for t in found])
     assert claimed <= 0.2 and (p.p_within < 0.05).mean() < 0.15 and set(p.verdict) <= set(VERDICTS)
@@ -247,7 +247,7 @@ def test_families_alone_are_not_taken_for_a_distance():
     "Pairs of one branch score higher, nothing else matters: a distance that tells branches apart must not be said to choose sources."
     branch = family_groups(LANGUAGES, "branch")
     found = []
-    for seed in range(12):
+    for seed in range(8):
         s = study(slope=0, seed=200 + seed)
         same = branch.reindex(s.source).to_numpy() == branch.reindex(s.target).to_numpy()
         found.append(explain(read_transfer(s.assign(score=s.score + 6*same)), ("syntactic", "genetic", "geographic"), permutations=199, draws=20))
