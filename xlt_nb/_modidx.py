@@ -859,6 +859,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'xlt_nb.transfer.run_grid': ('transfer.html#run_grid', 'xlt_nb/transfer.py'),
                                  'xlt_nb.transfer.run_matrix': ('transfer.html#run_matrix', 'xlt_nb/transfer.py'),
                                  'xlt_nb.transfer.shipped_studies': ('transfer.html#shipped_studies', 'xlt_nb/transfer.py'),
+                                 'xlt_nb.transfer.study_workers': ('transfer.html#study_workers', 'xlt_nb/transfer.py'),
                                  'xlt_nb.transfer.table_name': ('transfer.html#table_name', 'xlt_nb/transfer.py'),
                                  'xlt_nb.transfer.transfer_matrix': ('transfer.html#transfer_matrix', 'xlt_nb/transfer.py'),
                                  'xlt_nb.transfer.write_floors': ('transfer.html#write_floors', 'xlt_nb/transfer.py'),

@@ -216,7 +216,7 @@ _NO_NOTEBOOKS = ("study: the notebooks are not here; `xlt-nb transfer --study NA
 
 def _study_command(args):
     "Run a study: its matrices, then those chapters on it that something changed for, into outputs/notebooks."
-    from xlt_nb.transfer import load_study, run_matrix, shipped_studies
+    from xlt_nb.transfer import load_study, run_matrix, shipped_studies, study_workers
     if args.list or not args.name:
         for name in shipped_studies(): print(f"{name:10} {load_study(name).description}")
         return
@@ -225,9 +225,10 @@ def _study_command(args):
     if not folder.is_dir(): raise XltError(_NO_NOTEBOOKS)
     file = Path(args.name)
     name = str(file.resolve()) if file.is_file() else args.name # chapters run in their own folder
-    for k, m in enumerate(study.matrices, 1):
-        print(f"matrix {k} of {len(study.matrices)}: {m.task} on {m.corpus} with {m.encoder}", flush=True)
-        run_matrix(study, m)
+    with study_workers() as each:
+        for k, m in enumerate(study.matrices, 1):
+            print(f"matrix {k} of {len(study.matrices)}: {m.task} on {m.corpus} with {m.encoder}", flush=True)
+            run_matrix(study, m, each=each)
     out = outputs_dir()/"notebooks"/study.name
     run_chapters(chapters(folder), {"study": name}, out)
     print(f"executed notebooks in {out}, tables in {tables_dir()}")

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['METRIC_NAMES', 'read_yaml', 'MatrixSpec', 'Study', 'shipped_studies', 'load_study', 'corpus_languages', 'grid',
-           'run_grid', 'finished', 'table_name', 'run_matrix', 'main_metric', 'transfer_matrix', 'zero_shot',
-           'plot_matrix', 'plot_distances', 'constant_floor', 'write_floors', 'read_floors', 'headline',
+           'study_workers', 'run_grid', 'finished', 'table_name', 'run_matrix', 'main_metric', 'transfer_matrix',
+           'zero_shot', 'plot_matrix', 'plot_distances', 'constant_floor', 'write_floors', 'read_floors', 'headline',
            'choose_matrices']
 
 # %% ../nbs/07_transfer.ipynb #6fa3f5bb
-import functools, re
+import contextlib, functools, re
 from pathlib import Path
 
 import numpy as np
@@ -193,11 +193,17 @@ def _work_off(each, work, items: list, what: str, made: int = 0):
     bar.close()
 
 # %% ../nbs/07_transfer.ipynb #3b78810f
+def study_workers(jobs: int = 0, most: int | None = None):
+    "`core.workers` for runs; `jobs` 0: one a CPU core, one on a GPU; not more than `most`."
+    jobs = jobs or (1 if default_device() == "cuda" else cores())
+    return workers(jobs if most is None else min(jobs, max(1, most)), _WORKERS)
+
 def run_grid(
     configs: list, # of `RunConfig`, over the same corpus
     root=None, # folder of data sets that are not shipped
     jobs: int = 0, # runs at the same time; 0: one a CPU core, one on a GPU
     known=(), # run ids that need not be run
+    each=None, # of `study_workers`, shared with other grids; None: `jobs` of its own
 ) -> dict: # run_id -> Run, or None for a known one
     "Make the runs that are missing, side by side."
     languages, root, device = _languages(configs), root or None, default_device()
@@ -207,8 +213,7 @@ def run_grid(
     for c in todo.values(): training_examples(c, corpus) # too high a cost is an error now, not in an hour
     from xlt_nb.transfer import _run_job, _states_job # by their importable names: workers know no notebook
     name, made = f"{configs[0].corpus} {configs[0].task}", len(ids) - len(todo)
-    jobs = min(jobs or (1 if device == "cuda" else cores()), max(1, len(todo)))
-    with workers(jobs, _WORKERS) as each:
+    with contextlib.nullcontext(each) if each else study_workers(jobs, len(todo)) as each:
         if len(todo) > 1: _work_off(each, _states_job, _states_jobs(todo.values(), root, device), f"{name}: states")
         _work_off(each, _run_job, [(c, languages, root, device) for c in todo.values()], f"{name}: runs", made)
     return {id: None if id in known else load_run(id) for id in ids}
@@ -235,12 +240,13 @@ def run_matrix(
     matrix: MatrixSpec, # of `study.matrices`
     root=None, # folder of data sets that are not shipped
     jobs: int = 0,
+    each=None, # see `run_grid`
 ) -> tuple: # (results, counts) of this matrix
     "Run what is missing of a transfer matrix, write its table, and return it."
     configs, name = grid(matrix), table_name(matrix.corpus, matrix.task, matrix.setting)
     nothing = pd.DataFrame(columns=["run_id"])
     old, old_counts = read_table(name) if study.reuse else (nothing, nothing)
-    try: runs = run_grid(configs, root, jobs, known=set(old.run_id))
+    try: runs = run_grid(configs, root, jobs, set(old.run_id), each)
     except BaseException: # stopped: what is finished is kept, and the next sitting goes on from there
         if study.save and (made := finished(configs, root)): write_table(name, made)
         raise
