@@ -357,3 +357,13 @@ def test_no_texts_and_no_room():
     tokenizer = E.load_tokenizer(E5)
     assert E.encode_words(tokenizer, []) == []
     with pytest.raises(XltError, match="max_length: 2 leaves no room"): E.encode_words(tokenizer, [("a",)], 2)
+
+
+def test_a_tokenizer_that_nobody_uses_leaves_memory():
+    import gc, weakref
+    tokenizer = E.load_tokenizer(E5)
+    E.encode_words(tokenizer, [("Ana", "nació")])
+    gone = weakref.ref(tokenizer)
+    del tokenizer
+    gc.collect()
+    assert gone() is None

@@ -325,7 +325,6 @@ def _word_pieces(tokenizer, texts) -> list: # per text, per word: ids of its pie
     return [list(map(mended, words)) for words in _raw_pieces(tokenizer, texts)]
 
 # %% ../nbs/04_encoders.ipynb #233d3524
-@functools.lru_cache(maxsize=16)
 def _special_ids(tokenizer) -> tuple: # (ids before the text, ids after it)
     "Special tokens around a single text."
     if tokenizer.num_special_tokens_to_add() == 0: return [], []
