@@ -9,7 +9,7 @@ __all__ = ['DEV_COLUMNS', 'complete', 'encoder_label', 'Model', 'new_model', 'ma
            'dev_table', 'make_dev_table']
 
 # %% ../nbs/06_training.ipynb #afe5e3c5
-import json, platform, resource, sys, time
+import itertools, json, platform, resource, sys, time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -472,7 +472,7 @@ def depth_configs(encoder: str) -> list: # of complete `RunConfig`, the most tel
     shapes = [dict(layers=n, frozen=k, embeddings="frozen", **_LOWER if k == 0 else {}) for n, k in _DEPTHS]
     whole = [dict(layers=n, frozen=0, embeddings="trained", **_LOWER) for n in (10, 12, 11, 8)]
     shapes = shapes[:4] + whole[:2] + shapes[4:] + whole[2:]
-    return sum((_on_sources(encoder, **shape) for shape in shapes), [])
+    return list(itertools.chain.from_iterable(_on_sources(encoder, **shape) for shape in shapes))
 
 # %% ../nbs/06_training.ipynb #69cb6aa6
 _OPTIONS = ({}, {"lr_head": 1e-2}, {"lr_head": 1e-3}, {"batch_size": 4, "epochs": 6}, {"batch_size": 16},
@@ -480,10 +480,10 @@ _OPTIONS = ({}, {"lr_head": 1e-2}, {"lr_head": 1e-3}, {"batch_size": 4, "epochs"
 
 def option_configs(encoder: str, task: str | None = None) -> list: # of complete `RunConfig`
     "Trainings on XLT-17 with other options; of one task, with the preset's."
-    data = [x for x in _DEV_DATA if x[1] == "xlt17"]
-    if task: data = [(task, *data[0][1:])]
-    return [c for seed in (0, 1) for o in (({},) if task else _OPTIONS)
-        for c in _on_sources(encoder, data, seed=seed, **o)]
+    data, options = [x for x in _DEV_DATA if x[1] == "xlt17"], _OPTIONS
+    if task: data, options = [(task, *data[0][1:])], _OPTIONS[:1]
+    made = (_on_sources(encoder, data, seed=seed, **o) for seed in (0, 1) for o in options)
+    return list(itertools.chain.from_iterable(made))
 
 # %% ../nbs/06_training.ipynb #203837c4
 _DEV_KEY = ("task corpus encoder layers frozen embeddings epochs batch_size lr_encoder lr_head dropout pooling "
