@@ -7,6 +7,7 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 READY   = $(VENV)/.ready
 export TOKENIZERS_PARALLELISM = false
+unexport PYTHONDONTWRITEBYTECODE # every chapter and many a test is a process: what it imports is compiled once
 
 .PHONY: study test lab export clean
 study: $(READY)

@@ -11,11 +11,11 @@ import xlt_nb.training as T
 from little import E5, RANDOM, little_config, made_up
 from xlt_nb.core import XltError
 from xlt_nb.corpora import NO_RELATION, Corpus, Relation, Span
-from xlt_nb.encoders import Layer, Stack, load_tokenizer, pad_windows
+from xlt_nb.encoders import load_tokenizer, pad_windows
 from xlt_nb.extraction import triples
 from xlt_nb.readers import load_corpus
-from xlt_nb.tasks import (PAIR_COLUMNS, TASKS, PairHead, PairScorer, argument_means, batch_pairs, bio_ids, candidate_pairs,
-    id_spans, make_task, span_means, tasks_of)
+from xlt_nb.tasks import (PAIR_COLUMNS, TASKS, PairScorer, batch_pairs, bio_ids, candidate_pairs, id_spans, make_task,
+    span_means, tasks_of)
 
 ALL = ("events", "entities", "pos", "relations", "joint", "pipeline", "herberta")
 
@@ -112,52 +112,16 @@ def test_the_score_of_a_pair_depends_on_its_words_alone():
     torch.manual_seed(0)
     scorer, words = PairScorer(6, 3).eval(), torch.randn(2, 9, 6)
     pairs = torch.tensor([[0, 1, 2, 0, 4, 6, 0, 0, 0], [1, 5, 6, 0, 2, 3, 0, 0, 0], [0, 4, 6, 0, 1, 2, 0, 0, 0]])
-    def score(words, pairs): return scorer(words, pairs, argument_means(words, pairs))
     with torch.no_grad():
-        scores = score(words, pairs)
+        scores = scorer(words, pairs)
         other = words.clone()
         other[0, 0], other[0, 6:], other[1] = 9, 9, 9
-        assert torch.allclose(score(other, pairs[:1]), scores[:1], atol=1e-5)
+        assert torch.allclose(scorer(other, pairs[:1]), scores[:1], atol=1e-5)
         assert not torch.allclose(scores[0], scores[2]), "head and tail are not the same"
         for place in (1, 3, 4):
             moved = words.clone()
             moved[0, place] += 1
-            assert not torch.allclose(score(moved, pairs[:1]), scores[:1]), place
-
-
-def asked_about(stack, head, x, batch):
-    "Scores of a batch's pairs, and what the layers made of the words."
-    read, mask = head.ask(x, batch)
-    with torch.no_grad(): hidden = stack(read, mask)
-    return head(hidden, batch), hidden[:, :x.shape[1]]
-
-
-def test_a_pair_is_asked_about_in_one_reading_with_others_and_does_not_see_them():
-    torch.manual_seed(0)
-    stack = Stack(None, [Layer(8, 2, 16, 1e-12) for _ in range(2)]).eval()
-    head, x = PairHead(8, 3).eval(), torch.randn(2, 8, 8)
-    with torch.no_grad(): head.marks.normal_()
-    mask = torch.tensor([[1]*8, [1]*6 + [0]*2])
-    words = torch.tensor([[-1, 0, 1, 1, 2, 3, 4, -1], [-1, 0, 1, 2, 3, -1, -1, -1]])
-    pairs = torch.tensor([[0, 0, 1, 0, 2, 4, 0, 0, 0], [0, 2, 4, 0, 0, 1, 0, 0, 1], [0, 1, 2, 0, 4, 5, 0, 0, 2],
-        [1, 0, 1, 0, 3, 4, 0, 0, 0], [1, 1, 2, 0, 3, 4, 0, 0, 1]])
-    batch = {"attention_mask": mask, "word_ids": words, "pairs": pairs}
-    with torch.no_grad():
-        together, made = asked_about(stack, head, x, batch)
-        assert torch.allclose(made, stack(x, mask), atol=1e-5), "words do not read markers"
-        for k, pair in enumerate(pairs):
-            row = int(pair[0])
-            alone = {"attention_mask": mask[row:row + 1], "word_ids": words[row:row + 1], "pairs": pair[None].clone()}
-            alone["pairs"][:, 0] = 0
-            assert torch.allclose(asked_about(stack, head, x[row:row + 1], alone)[0], together[k:k + 1], atol=1e-5), k
-        assert not torch.allclose(together[0], together[1]), "head and tail are not the same"
-        longer = x.clone()
-        longer[1, 6:] = 9
-        assert torch.allclose(asked_about(stack, head, longer, batch)[0], together, atol=1e-5), "padding is not read"
-        longer[0, 6] = 9
-        changed = asked_about(stack, head, longer, batch)[0]
-        assert not torch.allclose(changed[0], together[0], atol=1e-3), "a marker reads words outside its arguments"
-        assert torch.allclose(changed[3:], together[3:], atol=1e-5), "other texts are no matter"
+            assert not torch.allclose(scorer(moved, pairs[:1]), scores[:1]), place
 
 
 def long_text():
@@ -177,7 +141,7 @@ def test_texts_longer_than_a_window(name, tokenizer):
         instances = stage.instances(tokenizer, [long], 32)
         assert instances and all(len(i.window.input_ids) <= 32 for i in instances)
         head, batch = stage.head(16, "first", 0.0), batch_of(stage, instances)
-        loss = stage.loss(head(head.ask(torch.randn(*batch["input_ids"].shape, 16), batch)[0], batch), batch)
+        loss = stage.loss(head(torch.randn(*batch["input_ids"].shape, 16), batch), batch)
         assert torch.isfinite(loss)
     if name in ("events", "entities", "pos"):
         table = task.counts([long], instances, [i.gold.tolist() for i in instances])

@@ -171,7 +171,7 @@ class Checked(BaseModel):
 
 # %% ../nbs/00_core.ipynb #2ff71c28
 SETTINGS = {"ZSCL-S": "one labelled source", "ZSCL-M": "a set of labelled sources"}
-PROTOCOL = 2 # raise it when the meaning of a configuration changes: old runs are then not reused
+PROTOCOL = 3 # raise it when the meaning of a configuration changes: old runs are then not reused
 
 Count = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(ge=0, le=1)]
@@ -209,6 +209,7 @@ class RunConfig(Checked):
     batch_size: Count | None = None # windows a step
     lr_encoder: Rate | None = None # peak learning rate of the encoder
     lr_head: Rate | None = None # peak learning rate of the head
+    none_weight: Annotated[float, Field(gt=0)] | None = None # in the loss, of unlabelled words and unrelated pairs
     dropout: Annotated[float, Field(ge=0, lt=0.998)] | None = None # before the head, and inside the trained layers
     pooling: Literal["first", "mean", "attention"] | None = None # how a word is read from its subwords
     max_length: Count = 192 # subwords; longer texts are split between sentences

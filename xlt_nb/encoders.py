@@ -432,7 +432,7 @@ def _norm(m: nn.LayerNorm, x):
 def _attend(
     qkv, # (batch, length, 3*width)
     heads: int,
-    bias, # (batch, 1, 1 or length, length)
+    bias, # (batch, 1, 1, length)
 ): # (batch, length, width)
     "Softmax attention in heads."
     b, n, triple = qkv.shape
@@ -458,7 +458,7 @@ class Layer(nn.Module):
 
     def forward(self,
         x, # (batch, length, width)
-        bias, # (batch, 1, 1 or length, length): 0 where a row reads a column, else very negative
+        bias, # (batch, 1, 1, length): 0 at subwords, very negative at padding
     ): # as x
         read = _attend(_linear(self.qkv, x), self.heads, bias)
         x = _norm(self.norm1, x + self.drop(_linear(self.out, read)))
@@ -491,11 +491,11 @@ class Stack(nn.Module):
 
     def forward(self,
         x, # (batch, length): input ids; or (batch, length, width): states
-        mask, # (batch, length): 1 at subwords, 0 at padding; or (batch, length, length): 1 where a row reads a column
+        mask, # (batch, length): 1 at subwords, 0 at padding
         dtype=torch.float32, # of the products
     ): # (batch, length, width)
         x = (self.embeddings(x) if x.ndim == 2 else x).to(dtype)
-        bias = (1 - (mask if mask.ndim == 3 else mask[:, None])[:, None].to(dtype))*-1e9
+        bias = (1 - mask[:, None, None, :].to(dtype))*-1e9
         for layer in self.layers: x = layer(x, bias)
         return x
 
@@ -674,6 +674,7 @@ class Preset:
     lr_head: float
     dropout: float
     pooling: str
+    none_weight: float = 1.0 # 1: plain cross-entropy
     embeddings: str = "frozen" # or "trained", with `frozen` 0
 
 # %% ../nbs/04_encoders.ipynb #e2b29104
@@ -684,7 +685,8 @@ def register_preset(name: str, preset: Preset):
     PRESETS[name] = preset
 
 _LEARNT = dict(epochs=10, dropout=0.1, pooling="first")
-register_preset(E5, Preset(layers=10, frozen=8, batch_size=8, lr_encoder=3e-4, lr_head=3e-3, **_LEARNT))
+register_preset(E5, Preset(layers=10, frozen=8, batch_size=8, lr_encoder=3e-4, lr_head=3e-3, none_weight=0.1,
+    **_LEARNT))
 
 _WHOLE = dict(layers=None, frozen=0, embeddings="trained")
 for _family in FAMILIES: # the whole encoder, at the rates usual for it

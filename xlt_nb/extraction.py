@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from .corpora import NO_RELATION, Example, Relation, Span
 from .encoders import WordPooler, encode_words
-from .tasks import (PAIR_COLUMNS, EntityTagging, Head, Instance, PairScorer, RelationClassification, Tagging,
-    Task, argument_means, batch_pairs, id_spans, register_task, span_counts)
+from .tasks import (PAIR_COLUMNS, EntityTagging, Instance, PairScorer, RelationClassification, Tagging, Task,
+    batch_pairs, id_spans, none_weighted, register_task, span_counts)
 
 # %% ../nbs/05b_extraction.ipynb #0b83d8a7
 def triples(e: Example) -> set: # of (head span, tail span, label)
@@ -59,7 +59,7 @@ def found_pairs(tags, n_words) -> torch.Tensor: # (pairs, 7): row of the batch, 
     return torch.tensor(rows, dtype=torch.int64, device=tags.device).view(-1, 7)
 
 # %% ../nbs/05b_extraction.ipynb #a5aaeb4e
-class JointHead(Head):
+class JointHead(nn.Module):
     "Scores of each word's labels, and of the relations of pairs of entities."
     def __init__(self, width, n_types, n_relations, pooling="first", dropout=0.1):
         super().__init__()
@@ -70,7 +70,7 @@ class JointHead(Head):
         words = self.pool(hidden, batch["word_ids"])
         tags = self.tags(self.drop(words.float()))
         pairs = batch["pairs"] if self.training else found_pairs(tags, batch["word_ids"].amax(1) + 1)
-        return {"tags": tags, "pairs": pairs, "relations": self.score(words, pairs, argument_means(words, pairs))}
+        return {"tags": tags, "pairs": pairs, "relations": self.score(words, pairs)}
 
 # %% ../nbs/05b_extraction.ipynb #dd13c786
 def _window_pairs(e, w, types: dict, relations: dict) -> np.ndarray: # (pairs, 8), columns `PAIR_COLUMNS`
@@ -102,9 +102,10 @@ class JointExtraction(Extraction):
         pairs = batch_pairs(instances)
         return self.tagging.targets(instances) | {"pairs": pairs, "labels": pairs[:, 7]}
 
-    def loss(self, out, batch):
-        tags = self.tagging.loss(out["tags"], batch)
-        return tags + F.cross_entropy(out["relations"], batch["labels"]) if len(batch["labels"]) else tags
+    def loss(self, out, batch, none_weight=1.0):
+        tags = self.tagging.loss(out["tags"], batch, none_weight)
+        if not len(batch["labels"]): return tags
+        return tags + none_weighted(out["relations"], batch["labels"], none_weight)
 
     def decode(self, out, instances): # (label ids of the words, pairs with a relation), per instance
         found = [(ids, []) for ids in self.tagging.decode(out["tags"], instances)]
@@ -154,7 +155,7 @@ class Pipeline(Extraction):
         return self.count_found(examples, [(e.entities, t) for e, t in zip(given, related)])
 
 # %% ../nbs/05b_extraction.ipynb #85e4eb9f
-class TextClassifier(Head):
+class TextClassifier(nn.Module):
     "A score for each class of a text."
     def __init__(self, width, n_classes, dropout=0.1):
         super().__init__()
@@ -186,7 +187,7 @@ class TextRelations(Task):
     def head(self, width, pooling, dropout): return TextClassifier(width, len(self.labels), dropout)
     def targets(self, instances): return {"gold": torch.from_numpy(np.stack([i.gold for i in instances]))}
 
-    def loss(self, logits, batch):
+    def loss(self, logits, batch, none_weight=1.0):
         return F.binary_cross_entropy_with_logits(logits, batch["gold"])*len(self.labels)
 
     def decode(self, logits, instances): # numbers of the relations, per instance

@@ -4,10 +4,9 @@
 
 # %% auto #0
 __all__ = ['TASKS', 'PAIR_COLUMNS', 'Instance', 'register_task', 'Task', 'tasks_of', 'make_task', 'span_counts', 'scores_of',
-           'bio_ids', 'id_spans', 'Head', 'Tagger', 'pad_rows', 'WordLabels', 'whole_texts', 'Tagging',
+           'bio_ids', 'id_spans', 'Tagger', 'pad_rows', 'WordLabels', 'none_weighted', 'whole_texts', 'Tagging',
            'EventDetection', 'EntityTagging', 'POSTagging', 'candidate_pairs', 'lists_pairs', 'span_means',
-           'argument_means', 'PairScorer', 'batch_pairs', 'marker_places', 'marker_mask', 'PairHead',
-           'RelationClassification']
+           'PairScorer', 'batch_pairs', 'PairHead', 'RelationClassification']
 
 # %% ../nbs/05_tasks.ipynb #5d46146a
 import dataclasses, hashlib, itertools
@@ -31,11 +30,6 @@ class Instance:
     window: Window
     gold: np.ndarray # class ids: one a word (tagging), one a pair (relations)
     pairs: np.ndarray | None = None # relations: (pairs, 8), columns `PAIR_COLUMNS`
-
-    @property
-    def size(self) -> int:
-        "Places it takes in a batch: one a subword, two a pair."
-        return len(self.window.input_ids) + 2*(0 if self.pairs is None else len(self.pairs))
 
 # %% ../nbs/05_tasks.ipynb #6514b8b6
 TASKS = {} # name -> class
@@ -135,18 +129,8 @@ def id_spans(ids) -> list: # of (start, end, number of the type)
         if begins: start, kind = i, (k - 1)//2
     return spans
 
-# %% ../nbs/05_tasks.ipynb #bec90001
-class Head(nn.Module):
-    "What stands on the trained layers. `forward(hidden, batch)` scores what they made of a batch."
-    def ask(self,
-        x, # (batch, length, width): what lies below the trained layers
-        batch: dict,
-    ) -> tuple: # (x, mask) that they read, see `Stack`
-        "Add questions to the texts."
-        return x, batch["attention_mask"]
-
 # %% ../nbs/05_tasks.ipynb #bec9f982
-class Tagger(Head):
+class Tagger(nn.Module):
     "Scores of each word's classes."
     def __init__(self, width, n_classes, pooling="first", dropout=0.1):
         super().__init__()
@@ -178,11 +162,22 @@ class WordLabels(Task):
     def head(self, width, pooling, dropout): return Tagger(width, len(self.labels), pooling, dropout)
     def targets(self, instances) -> dict: return {"gold": pad_rows([i.gold for i in instances])}
 
-    def loss(self, logits, batch):
+    def loss(self, logits, batch, none_weight=1.0):
         return F.cross_entropy(logits.flatten(0, 1), batch["gold"].flatten(), ignore_index=-100)
 
     def decode(self, logits, instances) -> list: # of label ids a word, per instance
         return [row[:len(i.gold)] for row, i in zip(logits.argmax(-1).tolist(), instances)]
+
+# %% ../nbs/05_tasks.ipynb #77107664
+def none_weighted(
+    logits, # (n, classes)
+    gold, # (n,): classes; -100: not looked at
+    none_weight: float, # of class 0; the others weigh 1
+):
+    "Cross-entropy in which class 0 has a weight of its own."
+    weight = torch.ones(logits.shape[-1], device=logits.device)
+    weight[0] = none_weight
+    return F.cross_entropy(logits, gold, weight=weight, ignore_index=-100)
 
 # %% ../nbs/05_tasks.ipynb #77107665
 def whole_texts(
@@ -208,6 +203,9 @@ class Tagging(WordLabels):
     def spans(self, e: Example): raise NotImplementedError
     def units(self, e: Example) -> int: return len(self.spans(e))
     def gold(self, e): return bio_ids(len(e.words), self.spans(e), self.ids)
+
+    def loss(self, logits, batch, none_weight=1.0):
+        return none_weighted(logits.flatten(0, 1), batch["gold"].flatten(), none_weight)
 
     def found(self, n, instances, predicted) -> list: # of lists of `Span`, per text
         "Spans that the predicted labels say."
@@ -305,16 +303,8 @@ def span_means(words, rows, start, end): # words (batch, n, width) -> (pairs, wi
 # %% ../nbs/05_tasks.ipynb #a5aaeb4e
 PAIR_COLUMNS = ("head", "head_end", "head_type", "tail", "tail_end", "tail_type", "label", "which")
 
-def argument_means(
-    words, # (batch, words, width)
-    pairs, # (pairs, 1 + …): row of the batch, then `PAIR_COLUMNS`
-): # (pairs, 2, width)
-    "Mean vectors of the words of heads and of tails."
-    return torch.stack([span_means(words, pairs[:, 0], pairs[:, k], pairs[:, k + 1]) for k in (1, 4)], 1)
-
-# %% ../nbs/05_tasks.ipynb #be000006
 class PairScorer(nn.Module):
-    "Scores of the relations of pairs of spans."
+    "Scores of the relations of pairs of spans, from the vectors of the words."
     def __init__(self, width, n_relations, n_types=0, dropout=0.1):
         super().__init__()
         self.order, self.drop = nn.Embedding(2, 32), nn.Dropout(dropout)
@@ -322,13 +312,13 @@ class PairScorer(nn.Module):
         self.out = nn.Linear(3*width + 32 + 64*bool(n_types), n_relations)
 
     def forward(self,
-        words, pairs, # see `argument_means`
-        arguments, # (pairs, 2, width)
+        words, # (batch, words, width)
+        pairs, # (pairs, 1 + …): row of the batch, then `PAIR_COLUMNS`
     ): # (pairs, relations)
         row, head, head_end, head_type, tail, tail_end, tail_type = pairs[:, :7].unbind(1)
         start, end = torch.minimum(head_end, tail_end), torch.maximum(head, tail)
-        between = span_means(words, row, start, torch.maximum(start, end))
-        parts = [arguments.flatten(1).float(), between, self.order((head < tail).long())]
+        places = ((head, head_end), (tail, tail_end), (start, torch.maximum(start, end)))
+        parts = [span_means(words, row, a, b) for a, b in places] + [self.order((head < tail).long())]
         if self.kind: parts += [self.kind(head_type), self.kind(tail_type + self.kind.num_embeddings//2)]
         return self.out(self.drop(torch.cat(parts, 1)))
 
@@ -338,45 +328,14 @@ def batch_pairs(instances) -> torch.Tensor: # (pairs, 9): row of the batch, then
     rows = np.repeat(np.arange(len(instances)), [len(i.pairs) for i in instances])
     return torch.from_numpy(np.column_stack([rows, np.concatenate([i.pairs for i in instances])]))
 
-# %% ../nbs/05_tasks.ipynb #acb50001
-def marker_places(
-    rows, # (pairs,): the text of each pair, ascending
-): # (pairs, 2): places behind the text
-    "Where the markers of pairs stand."
-    rows = rows.contiguous()
-    before = torch.searchsorted(rows, rows)
-    return 2*(torch.arange(len(rows), device=rows.device) - before)[:, None] + torch.tensor([0, 1], device=rows.device)
-
-def marker_mask(
-    mask, # (batch, length): 1 at subwords
-    n: int, # of markers behind each text
-): # (batch, length + n, length + n): 1 where the row reads the column
-    "All read the words; a marker also reads itself and its partner."
-    length = mask.shape[1]
-    reads = mask[:, None, :].repeat(1, length + n, 1)
-    pair = torch.arange(n, device=mask.device)//2
-    partner = F.pad((pair[:, None] == pair).to(mask.dtype), (0, 0, length, 0))
-    return torch.cat([reads, partner.expand(len(mask), -1, -1)], 2)
-
 # %% ../nbs/05_tasks.ipynb #acb5b71a
-class PairHead(Head):
-    "The relation of each pair, from its markers."
+class PairHead(nn.Module):
+    "Words of a text, then the relations of its pairs."
     def __init__(self, width, n_relations, pooling="first", dropout=0.1):
         super().__init__()
         self.pool, self.score = WordPooler(pooling, width), PairScorer(width, n_relations, 0, dropout)
-        self.marks = nn.Parameter(torch.zeros(2, width))
 
-    def ask(self, x, batch):
-        pairs, places = batch["pairs"], marker_places(batch["pairs"][:, 0])
-        n = -(-(int(places.max()) + 1)//8)*8
-        start = argument_means(self.pool(x, batch["word_ids"]), pairs) + self.marks
-        markers = x.new_zeros(len(x), n, x.shape[2]).index_put((pairs[:, :1], places), start.to(x.dtype))
-        return torch.cat([x, markers], 1), marker_mask(batch["attention_mask"], n)
-
-    def forward(self, hidden, batch):
-        n, pairs = batch["word_ids"].shape[1], batch["pairs"]
-        arguments = hidden[:, n:][pairs[:, :1], marker_places(pairs[:, 0])]
-        return self.score(self.pool(hidden[:, :n], batch["word_ids"]), pairs, arguments)
+    def forward(self, hidden, batch): return self.score(self.pool(hidden, batch["word_ids"]), batch["pairs"])
 
 # %% ../nbs/05_tasks.ipynb #38b5d41c
 def _ends(span: Span, w: Window):
@@ -417,7 +376,7 @@ class RelationClassification(Task):
         pairs = batch_pairs(instances)
         return {"pairs": pairs, "gold": pairs[:, 7]}
 
-    def loss(self, logits, batch): return F.cross_entropy(logits, batch["gold"])
+    def loss(self, logits, batch, none_weight=1.0): return none_weighted(logits, batch["gold"], none_weight)
 
     def constant_counts(self, examples): # every pair related in one way
         pairs = Counter(label for e in examples for *_, label in self.pairs(e))

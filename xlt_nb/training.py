@@ -43,7 +43,7 @@ def complete(c: RunConfig) -> RunConfig:
     if layers > there: raise XltError(f"layers: {layers} of '{c.encoder}', which has {there}")
     frozen = max(0, layers - (full - preset.frozen)) if c.frozen is None else c.frozen
     embeddings = c.embeddings or (preset.embeddings if frozen == 0 else "frozen")
-    rest = ("epochs", "batch_size", "lr_encoder", "lr_head", "dropout", "pooling")
+    rest = ("epochs", "batch_size", "lr_encoder", "lr_head", "none_weight", "dropout", "pooling")
     filled = {k: getattr(preset, k) if getattr(c, k) is None else getattr(c, k) for k in rest}
     return c.replace(layers=layers, frozen=frozen, embeddings=embeddings, **filled)
 
@@ -65,9 +65,9 @@ class Model(nn.Module):
         self.stack, self.head = stack, head
 
     def forward(self, batch):
-        x = batch["states"] if "states" in batch else self.stack.embeddings(batch["input_ids"])
-        x, mask = self.head.ask(x, batch)
-        return self.head(self.stack(x, mask, compute_dtype(x.device.type)), batch)
+        x = batch["states"] if "states" in batch else batch["input_ids"]
+        hidden = self.stack(x, batch["attention_mask"], compute_dtype(x.device.type))
+        return self.head(hidden, batch)
 
 # %% ../nbs/06_training.ipynb #bde13fba
 def new_model(c: RunConfig, stage) -> Model:
@@ -86,7 +86,7 @@ def make_batch(stage, instances, states, pad_id: int, device: str = "cpu") -> di
 
 # %% ../nbs/06_training.ipynb #cbef5b68
 def batches(
-    lengths, # of the instances, see `Instance.size`
+    lengths, # of the instances, in subwords
     batch_size: int,
     seed: int,
     epoch: int,
@@ -111,6 +111,7 @@ class Recipe:
     weight_decay: float = 0.01
     warmup: float = 0.1
     clip: float = 1.0
+    none_weight: float = 1.0
     seed: int = 0
 
 # %% ../nbs/06_training.ipynb #72e46e6c
@@ -205,7 +206,7 @@ def fit(
     extra_loss=None, # called with (model, step, share of steps done): a loss to add
 ) -> dict: # steps, epoch losses, dev scores
     "Train in place."
-    lengths, size = [i.size for i in instances], recipe.batch_size
+    lengths, size = [len(i.window.input_ids) for i in instances], recipe.batch_size
     total = recipe.epochs*len(batches(lengths, size, recipe.seed, 0))
     t, step = _Training(model.to(device), recipe, total, state_file), 0
     bar = tqdm(total=total, initial=t.state["step"], desc=progress, disable=not progress, leave=False)
@@ -218,7 +219,7 @@ def fit(
             model.train()
             chosen, read = [instances[i] for i in index], states and [states[i] for i in index]
             batch = make_batch(stage, chosen, read, pad_id, device)
-            loss = stage.loss(model(batch), batch)
+            loss = stage.loss(model(batch), batch, recipe.none_weight)
             if extra_loss: loss = loss + extra_loss(model, step, step/total)
             t.step(loss)
             bar.update()
@@ -233,7 +234,8 @@ def fit(
 def predict(model, stage, instances, states, pad_id: int = 0, device: str = "cpu", batch_size: int = 48) -> list:
     "Predictions, one an instance, in their order."
     model.to(device).eval()
-    out, order = [None]*len(instances), np.argsort([i.size for i in instances], kind="stable")
+    lengths, out = [len(i.window.input_ids) for i in instances], [None]*len(instances)
+    order = np.argsort(lengths, kind="stable")
     for a in range(0, len(order), batch_size):
         index = order[a:a + batch_size]
         some = [instances[i] for i in index]
@@ -475,19 +477,18 @@ def depth_configs(encoder: str) -> list: # of complete `RunConfig`, the most tel
     return list(itertools.chain.from_iterable(_on_sources(encoder, **shape) for shape in shapes))
 
 # %% ../nbs/06_training.ipynb #69cb6aa6
-_OPTIONS = ({}, {"lr_head": 1e-2}, {"lr_head": 1e-3}, {"batch_size": 4, "epochs": 6}, {"batch_size": 16},
-    {"epochs": 20}, {"lr_encoder": 5e-4})
+_OPTIONS = ({}, {"none_weight": 1.0}, {"none_weight": 0.3}, {"none_weight": 0.03}, {"epochs": 20}, {"lr_head": 1e-2}, {"lr_head": 1e-3},
+    {"lr_encoder": 5e-4}, {"batch_size": 16})
 
-def option_configs(encoder: str, task: str | None = None) -> list: # of complete `RunConfig`
-    "Trainings on XLT-17 with other options; of one task, with the preset's."
-    data, options = [x for x in _DEV_DATA if x[1] == "xlt17"], _OPTIONS
-    if task: data, options = [(task, *data[0][1:])], _OPTIONS[:1]
-    made = (_on_sources(encoder, data, seed=seed, **o) for seed in (0, 1) for o in options)
+def option_configs(encoder: str) -> list: # of complete `RunConfig`
+    "Trainings on XLT-17 with other options."
+    data = [x for x in _DEV_DATA if x[1] == "xlt17"]
+    made = (_on_sources(encoder, data, seed=seed, **o) for seed in (0, 1) for o in _OPTIONS)
     return list(itertools.chain.from_iterable(made))
 
 # %% ../nbs/06_training.ipynb #203837c4
-_DEV_KEY = ("task corpus encoder layers frozen embeddings epochs batch_size lr_encoder lr_head dropout pooling "
-    "source cost seed").split()
+_DEV_KEY = ("task corpus encoder layers frozen embeddings epochs batch_size lr_encoder lr_head none_weight dropout "
+    "pooling source cost seed").split()
 DEV_COLUMNS = [*_DEV_KEY, "dev", "seconds"]
 
 def dev_table() -> pd.DataFrame: # columns `DEV_COLUMNS`
