@@ -477,8 +477,8 @@ def depth_configs(encoder: str) -> list: # of complete `RunConfig`, the most tel
     return list(itertools.chain.from_iterable(_on_sources(encoder, **shape) for shape in shapes))
 
 # %% ../nbs/06_training.ipynb #69cb6aa6
-_OPTIONS = ({}, {"none_weight": 1.0}, {"none_weight": 0.3}, {"none_weight": 0.03}, {"epochs": 20}, {"lr_head": 1e-2}, {"lr_head": 1e-3},
-    {"lr_encoder": 5e-4}, {"batch_size": 16})
+_OPTIONS = ({}, {"none_weight": 1.0}, {"none_weight": 0.3}, {"none_weight": 0.03}, {"epochs": 20},
+    {"lr_head": 1e-2}, {"lr_head": 1e-3}, {"lr_encoder": 5e-4}, {"batch_size": 16})
 
 def option_configs(encoder: str) -> list: # of complete `RunConfig`
     "Trainings on XLT-17 with other options."
