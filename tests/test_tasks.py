@@ -124,6 +124,24 @@ def test_the_score_of_a_pair_depends_on_its_words_alone():
             assert not torch.allclose(scorer(moved, pairs[:1]), scores[:1]), place
 
 
+@pytest.mark.parametrize("name", ["events", "entities", "relations", "joint"])
+def test_the_weight_of_none_counts_where_there_is_a_none(name, tokenizer):
+    corpus = load_corpus("xlt17", ["en"])
+    stage = make_task(name, corpus)
+    instances = stage.instances(tokenizer, corpus["en", "dev"][:8], 192)
+    batch = batch_of(stage, instances)
+    torch.manual_seed(0)
+    out = stage.head(16, "first", 0.0)(torch.randn(*batch["input_ids"].shape, 16), batch)
+    losses = [stage.loss(out, batch, w).item() for w in (1.0, 0.1, 1e-9)]
+    assert stage.loss(out, batch).item() == losses[0] and len(set(losses)) == 3
+
+
+def test_parts_of_speech_have_no_none():
+    logits, batch = torch.randn(1, 3, 4), {"gold": torch.tensor([[0, 1, -100]])}
+    stage = TASKS["pos"].__new__(TASKS["pos"])
+    assert stage.loss(logits, batch, 0.1) == stage.loss(logits, batch)
+
+
 def long_text():
     "A text of made-up words that no window holds."
     e = made_up()["en", "train"][0]

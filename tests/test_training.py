@@ -150,7 +150,7 @@ def test_two_ways_to_say_the_same_are_one_run(corpus):
     said, unsaid = SMALL.replace(encoder=E5, layers=10, frozen=8, pooling="first"), SMALL.replace(encoder=E5, layers=None, frozen=None)
     ids = {run_id(c, T.checksums(c, corpus)) for c in map(T.complete, (said, unsaid))}
     assert len(ids) == 1
-    for change in (dict(layers=11), dict(frozen=9), dict(lr_head=0.5), dict(pooling="mean"), dict(encoder=RANDOM)):
+    for change in (dict(layers=11), dict(frozen=9), dict(lr_head=0.5), dict(pooling="mean"), dict(none_weight=0.5), dict(encoder=RANDOM)):
         other = T.complete(unsaid.replace(**change))
         assert run_id(other, T.checksums(other, corpus)) not in ids, change
 
@@ -201,7 +201,7 @@ def test_errors_before_work(change, hint, outputs):
 
 
 WRONG = [(dict(setting="ZSCL-R"), "setting.*ZSCL"), (dict(method="grda"), "method: 'grda' is not valid"), (dict(method="pooled"), "method"), (dict(poling="mean"), "poling: no such field .nearest: pooling"),
-    (dict(pooling="frist"), "pooling: 'frist' is not valid .nearest: first"), (dict(epochs=0), "epochs"), (dict(epochs=2.5), "epochs"), (dict(seed=-1), "seed"), (dict(lr_head=2), "lr_head"),
+    (dict(pooling="frist"), "pooling: 'frist' is not valid .nearest: first"), (dict(epochs=0), "epochs"), (dict(none_weight=0.0), "none_weight"), (dict(epochs=2.5), "epochs"), (dict(seed=-1), "seed"), (dict(lr_head=2), "lr_head"),
     (dict(lr_encoder=float("nan")), "lr_encoder"), (dict(frozen=3, layers=2), "frozen: 3 of 2 layers"), (dict(frozen=1, embeddings="trained"), "embeddings: trained under 1 frozen"),
     (dict(sources=[]), "sources"), (dict(sources=["es", "tr"]), "ZSCL-S takes one source"), (dict(dropout=1.0), "dropout"), (dict(clip=0), "clip"), (dict(checkpoint="best"), "checkpoint")]
 
