@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['GROUPS', 'FEATURE_SETS', 'MODES', 'DISTANCES', 'MEASURES', 'PAPER_DISTANCES', 'PAPER_WEIGHTS', 'Uriel', 'load_uriel',
            'uriel_features', 'Distance', 'register_distance', 'angular', 'distance_matrix', 'distance', 'coverage',
-           'distance_table', 'contingency', 'languages_with', 'paper_distances', 'combined']
+           'distance_table', 'contingency', 'languages_with', 'paper_distances', 'combined', 'lineage', 'family_groups']
 
 # %% ../nbs/02_distances.ipynb #3a73cf25
-import functools, hashlib, itertools, json
+import functools, hashlib, itertools, json, math
 from dataclasses import dataclass, fields
 from typing import Callable
 
@@ -489,3 +489,29 @@ def combined(
     "A weighted sum of distances; by default the combined distance of Ngo & Nguyen (2024)."
     if not weights: raise XltError("weights: empty; name at least one kind")
     return sum(float(w)*distance_matrix(kind, languages, mode) for kind, w in weights.items())
+
+# %% ../nbs/02_distances.ipynb #f5ce5720
+def lineage(code: str) -> tuple: # (family, branch); the name of an isolate is its code
+    "Family and branch of a language in URIEL's tree."
+    u = load_uriel()
+    labels = u.family[u.rows([language(code).genealogy])[0]]
+    members = np.bincount(u.family[u.family >= 0], minlength=len(u.families))
+    largest_first = sorted(labels[labels >= 0], key=lambda k: (-members[k], u.families[k]))
+    names = [str(u.families[k]).removeprefix("F_") for k in largest_first]
+    if not names: return (language(code).iso3, language(code).iso3)
+    return (names[0], names[min(1, len(names) - 1)])
+
+# %% ../nbs/02_distances.ipynb #9513e3ed
+_FEWEST_PERMUTATIONS = 100 # inside branches; with fewer, families are taken
+
+def family_groups(
+    languages, # codes
+    depth: str = "", # "family" or "branch"; empty: branch where that leaves 100 permutations, else family
+) -> pd.Series: # language -> name of its group
+    "Groups of related languages."
+    if depth:
+        level = ["family", "branch"].index(check_choice("depth", depth, ["family", "branch"]))
+        return pd.Series({code: lineage(code)[level] for code in languages})
+    branches = family_groups(languages, "branch")
+    permutations = math.prod(map(math.factorial, branches.value_counts()))
+    return branches if permutations >= _FEWEST_PERMUTATIONS else family_groups(languages, "family")

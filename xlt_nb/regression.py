@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['KEYS', 'DEFAULT_KINDS', 'VERDICTS', 'TOGETHER', 'too_small', 'committed_tables', 'read_scores', 'average_seeds',
-           'read_transfer', 'check_kinds', 'distance_tables', 'add_distances', 'lineage', 'family_groups',
-           'dataset_name', 'datasets', 'add_covariates', 'explain', 'together', 'variance_components', 'heldout',
-           'task_agreement', 'detectable_r', 'can_decide', 'as_text', 'plot_forest', 'plot_agreement', 'answers']
+           'read_transfer', 'check_kinds', 'distance_tables', 'add_distances', 'dataset_name', 'datasets',
+           'add_covariates', 'explain', 'together', 'variance_components', 'heldout', 'task_agreement', 'detectable_r',
+           'can_decide', 'as_text', 'plot_forest', 'plot_agreement', 'answers']
 
 # %% ../nbs/09_regression.ipynb #3121ae35
 import itertools, math, textwrap
@@ -20,9 +20,9 @@ import seaborn as sns
 from .core import RESULT_COLUMNS, XltError, check_choice, nearest, tables_dir
 from .calibration import LANGUAGE_SETS, detectable, honest_power
 from .corpora import UNITS, prior_distance, training_priors
-from .distances import DISTANCES, MODES, PAPER_DISTANCES, combined, distance_matrix, load_uriel
+from .distances import DISTANCES, MODES, PAPER_DISTANCES, combined, distance_matrix, family_groups
 from .languages import as_matrix, language
-from .stats import (EFFECTS, additive_fit, adjust, bootstrap_languages, cells, correlate, label_permutations,
+from .stats import (EFFECTS, additive_fit, adjust, bootstrap_languages, cells, correlate, distance_tests,
                           mixed_model, mrqap, noise_ceiling, qap, regress, within)
 
 # %% ../nbs/09_regression.ipynb #fe274fe3
@@ -279,32 +279,6 @@ def add_distances(
     tables = distance_tables(languages, new, mode)
     return pairs.assign(**{kind: table.to_numpy()[i, j] for kind, table in tables.items()})
 
-# %% ../nbs/09_regression.ipynb #f5ce5720
-def lineage(code: str) -> tuple: # (family, branch); the name of an isolate is its code
-    "Family and branch of a language in URIEL's tree."
-    u = load_uriel()
-    labels = u.family[u.rows([language(code).genealogy])[0]]
-    members = np.bincount(u.family[u.family >= 0], minlength=len(u.families))
-    largest_first = sorted(labels[labels >= 0], key=lambda k: (-members[k], u.families[k]))
-    names = [str(u.families[k]).removeprefix("F_") for k in largest_first]
-    if not names: return (language(code).iso3, language(code).iso3)
-    return (names[0], names[min(1, len(names) - 1)])
-
-# %% ../nbs/09_regression.ipynb #9513e3ed
-_FEWEST_PERMUTATIONS = 100 # inside branches; with fewer, families are taken
-
-def family_groups(
-    languages, # codes
-    depth: str = "", # "family" or "branch"; empty: branch where that leaves 100 permutations, else family
-) -> pd.Series: # language -> name of its group
-    "Groups of related languages."
-    if depth:
-        level = ["family", "branch"].index(check_choice("depth", depth, ["family", "branch"]))
-        return pd.Series({code: lineage(code)[level] for code in languages})
-    branches = family_groups(languages, "branch")
-    permutations = math.prod(map(math.factorial, branches.value_counts()))
-    return branches if permutations >= _FEWEST_PERMUTATIONS else family_groups(languages, "family")
-
 # %% ../nbs/09_regression.ipynb #77dc9a9c
 def dataset_name(key: tuple) -> str: # key: task, corpus, encoder
     "How a data set is called in text and figures."
@@ -345,14 +319,11 @@ def add_covariates(
 # %% ../nbs/09_regression.ipynb #4c7a4493
 _PAIR_LIMIT = 30 # languages; with more, pairs are no random effect, and what is slow is done less often
 
-def _marks(y: pd.DataFrame, x: pd.DataFrame, axis: str, n: int, seed: int) -> tuple: # (r, p)
-    "Correlation of the targets' (or sources') mean score with their mean distance, tested by permutation."
+def _means_r(y: pd.DataFrame, x: pd.DataFrame, axis: str) -> float: # NaN where it is not defined
+    "Correlation of the sources' (or targets') mean score with their mean distance."
     table = cells(y, {"x": x}).dropna().groupby(axis, sort=False)[["value", "x"]].mean()
-    if len(table) < 4 or table.x.std() < 1e-12 or table.value.std() < 1e-12: return np.nan, np.nan
-    a, b = (table[c].to_numpy() - table[c].mean() for c in ("value", "x"))
-    permutations = label_permutations([0]*len(a), n, seed)[0]
-    r = a[permutations] @ b / np.sqrt((a @ a)*(b @ b))
-    return r[0], float(np.mean(abs(r) >= abs(r[0]) - 1e-9))
+    if len(table) < 4 or table.x.std() < 1e-12 or table.value.std() < 1e-12: return np.nan
+    return table.corr().iloc[0, 1]
 
 # %% ../nbs/09_regression.ipynb #e33a6798
 def _ranks(table: pd.DataFrame) -> pd.DataFrame:
@@ -380,23 +351,23 @@ def _with_intervals(y: pd.DataFrame, x: pd.DataFrame, draws: int, seed: int, lev
     return row
 
 # %% ../nbs/09_regression.ipynb #8d35b46f
-def _permutation_tests(y: pd.DataFrame, x: pd.DataFrame, families, n: int, seed: int) -> dict:
-    "The three permutation tests of one distance, and whether it marks hard targets or good sources."
-    tests, row = {"pooled": ((), None), "within": (EFFECTS, None), "family": (EFFECTS, families)}, {}
-    for name, (effects, groups) in tests.items():
-        found = qap(y, x, effects, families=groups, n=n, seed=seed)
+def _permutation_tests(y: pd.DataFrame, x: pd.DataFrame, n: int, seed: int) -> dict:
+    "Tests by free permutation of one distance, pooled and within effects, and whether it marks good sources."
+    row = {"good_source": _means_r(y, x, "source")}
+    for name, effects in {"pooled": (), "within": EFFECTS}.items():
+        found = qap(y, x, effects, n=n, seed=seed)
         row |= {f"p_{name}": found.p, f"permutations_{name}": found.permutations}
-    if row["permutations_family"] < 20: row["p_family"] = np.nan # cannot reach 5%
-    for name, axis in (("hard_target", "target"), ("good_source", "source")):
-        row[name], row[f"p_{name}"] = _marks(y, x, axis, n, seed)
     return row
 
 # %% ../nbs/09_regression.ipynb #2a349434
-def _correlations(y, x, families, n: int, draws: int, seed: int, level: float) -> dict:
+def _affordable(n: int, tables) -> int:
+    "Fewer permutations where each needs a regression of its own: many languages, and unknown distances."
+    has_holes = any(x.isna().to_numpy()[~np.eye(len(x), dtype=bool)].any() for x in tables)
+    return min(n, 999) if has_holes and len(tables[0]) > _PAIR_LIMIT else n
+
+def _correlations(y, x, n: int, draws: int, seed: int, level: float) -> dict:
     "One row: correlations, intervals and tests."
-    has_holes = x.isna().to_numpy()[~np.eye(len(x), dtype=bool)].any()
-    if len(x) > _PAIR_LIMIT and has_holes: n = min(n, 999) # each needs a regression of its own
-    return _with_intervals(y, x, draws, seed, level) | _permutation_tests(y, x, families, n, seed)
+    return _with_intervals(y, x, draws, seed, level) | _permutation_tests(y, x, _affordable(n, [x]), seed)
 
 # %% ../nbs/09_regression.ipynb #0764c02d
 def _random(languages, families) -> list:
@@ -468,23 +439,22 @@ def _given(y: pd.DataFrame, x: pd.DataFrame, covariates: dict, n: int, seed: int
 # %% ../nbs/09_regression.ipynb #62c6f0cb
 VERDICTS = { # what the tests of a row decide
     "source": "helps to choose a source",
-    "family": "goes with pairs, but may only tell families apart",
     "hard": "marks hard languages only",
     "reverse": "goes the other way: farther is better",
     "open": "undecided"}
 
 def _verdict(r, alpha: float = 0.05) -> str: # a key of `VERDICTS`
-    "What is decided at 5% after Holm's correction; inside families uncorrected, as a condition on top."
-    if r.p_holm < alpha and r.within > 0: return "reverse"
-    if r.p_holm < alpha: return "source" if r.p_family < alpha else "family"
-    return "hard" if r.p_hard_holm < alpha else "open"
+    "What is decided at 5%."
+    if r.p_pairs < alpha: return "reverse" if r.within > 0 else "source"
+    return "hard" if r.p_targets < alpha else "open"
 
 # %% ../nbs/09_regression.ipynb #37228e7b
 def _adjusted(table: pd.DataFrame) -> pd.DataFrame:
-    "Adjust over the declared family, and say for each row what is decided."
-    table = table.assign(cells=table.cells.astype(int),
-                         p_holm=adjust(table.p_within), p_bh=adjust(table.p_within, "bh"),
-                         p_family_holm=adjust(table.p_family), p_hard_holm=adjust(table.p_hard_target))
+    "Adjust over the matrices, and say for each row what is decided."
+    matrices = len(table[KEYS].drop_duplicates())
+    several = {name: (table[name]*matrices).clip(upper=1) for name in ("p_pairs", "p_targets")}
+    floor = (matrices/table.permutations_family).clip(upper=1)
+    table = table.assign(cells=table.cells.astype(int), **several, p_floor=floor)
     return table.assign(verdict=[_verdict(r) for r in table.itertuples()])
 
 # %% ../nbs/09_regression.ipynb #413213fd
@@ -492,6 +462,12 @@ def _shares(within_r: float, reliability: float) -> dict:
     "Shares of the variance within effects: of all of it, and of what is not luck of the seeds."
     share = within_r**2
     return {"share_within": share, "share_explainable": share/reliability if reliability else np.nan}
+
+# %% ../nbs/09_regression.ipynb #413213fe
+def _deciding(y: pd.DataFrame, tables: dict, families, n: int, seed: int) -> pd.DataFrame: # a row a distance
+    "`distance_tests` with the names of the table."
+    found = distance_tests(y, tables, families, _affordable(n, list(tables.values())), seed)
+    return found.rename(columns={"permutations": "permutations_family"})
 
 # %% ../nbs/09_regression.ipynb #3214048d
 def explain(
@@ -511,10 +487,11 @@ def explain(
         runs = transfer[(transfer[KEYS] == list(key)).all(axis=1)] if "seed" in transfer else None
         languages = y.index.union(y.columns, sort=False)
         families, ceiling = family_groups(languages), _ceiling(runs)
-        given = _predictors(part, covariates, mode)
-        for name, x in _predictors(part, distances, mode).items():
+        given, tables = _predictors(part, covariates, mode), _predictors(part, distances, mode)
+        tests = _deciding(y, tables, families, permutations, seed)
+        for name, x in tables.items():
             row = dict(zip(KEYS, key)) | {"distance": name, "languages": len(languages), "cells": 0}
-            row |= _correlations(y, x, families, permutations, draws, seed, level)
+            row |= _correlations(y, x, permutations, draws, seed, level) | tests.loc[name].to_dict()
             row |= _slopes(y, x, given, families, level)
             row |= _given(y, x, given, permutations, seed)
             rows.append(row | ceiling | _shares(row["within"], ceiling["reliability"]))
@@ -529,7 +506,7 @@ def _mrqap_of(part: pd.DataFrame, distances, mode: str, permutations: int, seed:
     groups = family_groups(y.index.union(y.columns, sort=False))
     free, inside = (mrqap(y, xs, families=f, n=permutations, seed=seed) for f in (None, groups))
     enough = inside.permutations.iloc[0] >= 20
-    return free[["slope", "r", "p", "cells"]].assign(p_family=inside.p if enough else np.nan)
+    return inside[["slope", "r", "p", "cells"]].assign(p=inside.p if enough else np.nan, p_free=free.p)
 
 # %% ../nbs/09_regression.ipynb #17e59db9
 def together(
@@ -538,14 +515,14 @@ def together(
     mode: str = "knn", # of the distances that have it
     permutations: int = 10_000, # random permutations, where not all can be enumerated
     seed: int = 0, # of the permutations
-) -> pd.DataFrame: # a row a data set and distance: slope, r (partial, within effects), p, p_family, p_holm
+) -> pd.DataFrame: # a row a data set and distance: slope, r (partial, within effects), p, p_holm, p_free
     "What each of several distances adds to the others."
     parts = []
     for key, part in datasets(transfer).items():
         try: found = _mrqap_of(part, distances, mode, permutations, seed)
         except XltError: continue # they cannot be told apart here
         parts.append(found.assign(**dict(zip(KEYS, key))).rename_axis("distance").reset_index())
-    columns = [*KEYS, "distance", "slope", "r", "p", "p_holm", "p_family", "cells"]
+    columns = [*KEYS, "distance", "slope", "r", "p", "p_holm", "p_free", "cells"]
     if not parts: return pd.DataFrame(columns=columns)
     table = pd.concat(parts, ignore_index=True)
     return table.assign(p_holm=adjust(table.p))[columns]
@@ -731,7 +708,7 @@ def task_agreement(
     return table.assign(p_holm=adjust(table.p_within) if len(table) else np.nan)
 
 # %% ../nbs/09_regression.ipynb #444006f9
-_POWER_OF = {"MRQAP": "… and reciprocal pairs", "MRQAP inside families": "… and families"} # test -> scenario
+_POWER_OF = {"MRQAP inside families": "… and families"} # test -> scenario
 
 def detectable_r(
     n: int, # languages
@@ -747,9 +724,9 @@ def detectable_r(
 # %% ../nbs/09_regression.ipynb #4e651c25
 def can_decide(
     table: pd.DataFrame, # of `explain`
-) -> pd.Series: # True where the smallest possible p-value survives Holm's correction
-    "Whether there are enough permutations for anything to be decided."
-    return len(table.p_within.dropna())/table.permutations_within < 0.05
+) -> pd.Series: # True where the smallest possible p-value is below 5%
+    "Whether there are enough permutations inside families for anything to be decided."
+    return table.p_floor < 0.05
 
 # %% ../nbs/09_regression.ipynb #09cdc551
 def as_text(
@@ -846,31 +823,30 @@ def plot_agreement(
     return fig
 
 # %% ../nbs/09_regression.ipynb #d462ba8f
-_HARD = "{r.distance} (target means r = {r.hard_target:.2f}, Holm {p_hard}; within r = {r.within:.2f})"
-_PAIRS = ("{r.distance} (within r = {r.within:.2f} [{r.within_low:.2f}, {r.within_high:.2f}], "
-          "Holm {p}{families})")
-_FAMILIES, _NO_FAMILIES = ", inside families {p}", ", too few permutations inside families"
+_HARD = "{r.distance} (target means r = {r.hard_target:.2f}, {p}; within r = {r.within:.2f})"
+_PAIRS = "{r.distance} (within r = {r.within:.2f} [{r.within_low:.2f}, {r.within_high:.2f}], {p})"
 _FINDING = "{verdict}: {listed}."
 
-def _p(p: float) -> str:
-    "A p-value as it is written in text."
+_FLOOR = ", the smallest possible"
+
+def _p(p: float, floor: float = 0) -> str:
+    "A p-value as it is written in text; `floor`: the smallest that its permutations allow."
     if not np.isfinite(p): return "no p"
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    return ("p < 0.001" if p < 0.001 else f"p = {p:.3f}") + _FLOOR*(floor*0.999 < p <= floor*1.001)
 
 # %% ../nbs/09_regression.ipynb #64655ffe
 def _finding(r) -> str: # r: a row of `explain`
     "One distance, with what its verdict rests on."
-    if r.verdict == "hard": return _HARD.format(r=r, p_hard=_p(r.p_hard_holm))
-    families = _FAMILIES.format(p=_p(r.p_family)) if np.isfinite(r.p_family) else _NO_FAMILIES
-    return _PAIRS.format(r=r, p=_p(r.p_holm), families=families)
+    if r.verdict == "hard": return _HARD.format(r=r, p=_p(r.p_targets, r.p_floor))
+    return _PAIRS.format(r=r, p=_p(r.p_pairs, r.p_floor))
 
 # %% ../nbs/09_regression.ipynb #1ca2cb0f
 def _findings(part: pd.DataFrame) -> list: # of sentences
     "Which distances fall under which verdict."
     sentences = []
-    for name in ("source", "family", "hard", "reverse"):
-        found = part[part.verdict == name].sort_values("p_within")
-        if found.empty and name in ("family", "reverse"): continue
+    for name in ("source", "hard", "reverse"):
+        found = part[part.verdict == name].sort_values("p_pairs")
+        if found.empty and name == "reverse": continue
         listed = "; ".join(map(_finding, found.itertuples())) or "none that is decided"
         verdict = VERDICTS[name][0].upper() + VERDICTS[name][1:]
         sentences.append(_FINDING.format(verdict=verdict, listed=listed))
@@ -881,7 +857,7 @@ _LIMITS = (" With {n} languages a relation is found in four of five studies only
            "before any correction for many tests; "
            "weaker ones stay open, which is no evidence against them.")
 _LIMIT = "{r:.2f} ({where})"
-_WHERE = {"MRQAP": "all languages", "MRQAP inside families": "inside families"}
+_WHERE = {"MRQAP inside families": "inside families"}
 
 def _limits(n: int) -> str: # "" where the power study says nothing
     "What a study of so many languages could have found."
@@ -894,7 +870,6 @@ def _limits(n: int) -> str: # "" where the power study says nothing
 
 # %% ../nbs/09_regression.ipynb #649f995b
 _UNDECIDED = "Undecided as to sources: {names} (within |r| up to {largest:.2f})."
-_LISTED = " By Benjamini–Hochberg's weaker standard: {names}."
 _NOTHING_POSSIBLE = (" With {n} languages and so many tests no p-value can survive the correction: "
                      "nothing could have been decided.")
 
@@ -903,8 +878,6 @@ def _undecided(part: pd.DataFrame, possible: bool) -> str:
     n, left = part.languages.iloc[0], part[part.verdict.isin(["open", "hard"])]
     if left.empty: return "Undecided: none."
     text = _UNDECIDED.format(names=", ".join(left.distance), largest=left.within.abs().max())
-    listed = left[left.p_bh < 0.05].distance
-    if len(listed): text += _LISTED.format(names=", ".join(listed))
     return text + (_limits(n) if possible else _NOTHING_POSSIBLE.format(n=n))
 
 # %% ../nbs/09_regression.ipynb #bff18214
@@ -954,8 +927,7 @@ def _variances(part: pd.DataFrame) -> str: # part: rows of one data set
 # %% ../nbs/09_regression.ipynb #6eb4ab11
 _OVER_TITLE = "**Over {n} data sets** (all {tests} tests corrected together)"
 _OVER = ("{distance}: within r from {low:.2f} to {high:.2f}, negative in {negative} of {n}; "
-         "goes with pairs in {decided}, of these also inside families in {inside}; "
-         "marks only hard languages in {hard}")
+         "helps to choose a source in {source}, marks only hard languages in {hard}")
 
 def _bullets(title: str, sentences: list) -> str:
     "A title and a list, in Markdown."
@@ -967,7 +939,7 @@ def _over_datasets(table: pd.DataFrame) -> str:
     sentences = []
     for name, part in table.groupby("distance", sort=False):
         r, n = part.within, part.verdict.value_counts().reindex(VERDICTS, fill_value=0)
-        decided = dict(decided=n["source"] + n["family"], inside=n["source"], hard=n["hard"])
+        decided = dict(source=n["source"], hard=n["hard"])
         signs = dict(low=r.min(), high=r.max(), negative=(r < 0).sum(), n=len(r))
         sentences.append(_OVER.format(distance=name, **signs, **decided))
     return _bullets(_OVER_TITLE.format(n=len(table[KEYS].drop_duplicates()), tests=len(table)), sentences)

@@ -7,10 +7,11 @@ __all__ = ['TAILS', 'EFFECTS', 'ERRORS', 'PERMUTATION_SCHEMES', 'FEWEST', 'STATI
            'bootstrap_f1', 'share_extreme', 'permutation_f1', 'paired_permutation', 'align', 'cells', 'within',
            'correlate_targets', 'correlate', 'dyadic_meat', 'additive_fit', 'least_squares', 'regress',
            'label_permutations', 'permutation_t', 'ranked', 'mrqap', 'qap', 'fit_mixed', 'mixed_model',
-           'language_draws', 'enough_languages', 'language_interval', 'bootstrap_languages', 'adjust', 'noise_ceiling']
+           'language_draws', 'enough_languages', 'language_interval', 'bootstrap_languages', 'adjust',
+           'adjust_together', 'target_r', 'distance_statistics', 'distance_tests', 'noise_ceiling']
 
 # %% ../nbs/08_significance.ipynb #50627d7e
-import functools, itertools, math, zlib
+import functools, itertools, math, warnings, zlib
 
 import numpy as np
 import pandas as pd
@@ -918,6 +919,66 @@ def adjust(
     out, seen = pd.Series(np.nan, p.index), p.notna()
     if seen.any(): out[seen] = multipletests(p[seen], method=name)[1]
     return out
+
+# %% ../nbs/08_significance.ipynb #c2fe4951
+def adjust_together(
+    statistics: np.ndarray, # (tests, permutations): the observed ones first; NaN rows do not count
+) -> np.ndarray: # (tests,): adjusted p-values, NaN for those
+    "Adjust tests by their largest statistic under common permutations."
+    spread, out = statistics.std(1, keepdims=True), np.full(len(statistics), np.nan)
+    known = np.flatnonzero(spread[:, 0] > 0)
+    z = np.abs(statistics[known])/spread[known]
+    order = np.argsort(-z[:, 0], kind="stable")
+    largest_left = np.maximum.accumulate(z[order][::-1])[::-1]
+    p = np.mean(largest_left >= z[order, :1]*(1 - 1e-9), axis=1)
+    out[known[order]] = np.maximum.accumulate(p)
+    return out
+
+# %% ../nbs/08_significance.ipynb #c2fe4952
+def target_r(
+    y: np.ndarray, # transfer, (n, n), NaN where missing
+    x: np.ndarray, # a distance, (n, n)
+    perms: np.ndarray, # of `label_permutations`
+) -> np.ndarray: # one value a permutation, the observed one first; NaN where it is not defined
+    "Correlation over targets of mean score and mean distance under every permutation of the languages."
+    seen = np.isfinite(y)
+    sources, targets = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    with warnings.catch_warnings(action="ignore"): # a language without a known distance has none
+        distance, score = np.nanmean(_off_diagonal(x)[sources], 0), np.nanmean(y[:, targets], 0)
+    d, m = distance[perms[:, targets]], score - score.mean()
+    d = d - d.mean(1, keepdims=True)
+    norm = np.linalg.norm(d, axis=1)*np.linalg.norm(m)
+    flat = ~(norm > 1e-12*len(m))
+    return np.where(flat, np.nan, d @ m/np.where(flat, 1, norm))
+
+def _off_diagonal(x: np.ndarray) -> np.ndarray: return np.where(np.eye(len(x), dtype=bool), np.nan, x)
+
+def distance_statistics(
+    y: np.ndarray, # transfer, (n, n), NaN where missing
+    xs: list, # k distances, (n, n)
+    perms: np.ndarray, # of `label_permutations`
+) -> np.ndarray: # (2*k, permutations): t within effects of every distance, then t of `target_r`
+    "Both statistics of several distances under every permutation of the languages."
+    df = max(1, np.isfinite(y).any(0).sum() - 2)
+    pairs = [permutation_t(y, x, [], EFFECTS, perms) for x in xs]
+    return np.stack(pairs + [_t_of_r(target_r(y, x, perms), df) for x in xs])
+
+# %% ../nbs/08_significance.ipynb #c2fe4953
+def distance_tests(
+    transfer: pd.DataFrame, # rows = source, columns = target, NaN = missing
+    distances: dict, # name -> labelled table
+    families, # language -> family
+    n: int = 10_000, # random permutations, where not all can be enumerated
+    seed: int = 0, # of the random permutations
+) -> pd.DataFrame: # a row a distance: p_pairs, p_targets (adjusted together), p_family, hard_target, permutations
+    "Does a distance go with transfer within source and target effects, and with how hard targets are?"
+    labels, y, xs = align(transfer, distances)
+    perms, exact = label_permutations(_families(labels, families), n, seed)
+    t = distance_statistics(y, list(xs.values()), perms)
+    p, alone = adjust_together(t).reshape(2, len(xs)), list(map(share_extreme, t[:len(xs)]))
+    hard = [target_r(y, x, perms[:1])[0] for x in xs.values()]
+    found = {"p_pairs": p[0], "p_targets": p[1], "p_family": alone, "hard_target": hard}
+    return pd.DataFrame(found, index=list(xs)).assign(permutations=len(perms) - (not exact))
 
 # %% ../nbs/08_significance.ipynb #495de085
 def _reliability(v: np.ndarray, q: np.ndarray) -> dict: # v: cells × seeds
