@@ -4,10 +4,11 @@ import collections, itertools, json, lzma, random, re, sys, zipfile
 import pandas as pd
 import pytest
 
-from xlt_nb.core import XltError, tables_dir
+from xlt_nb.core import XltError, data_dir, tables_dir
 from xlt_nb.corpora import CORPORA, NO_RELATION, SPLITS, label_priors, n_labelled, parallel_subset, quirk_table
-from xlt_nb.readers import (CROSSRE_DOMAINS, SMILER_HEADER, SMILER_RELATIONS, UPOS, _read_conllu, is_here, load_corpus,
-                            parallel_positions, readers_table, statistics_table, write_corpus_tables)
+from xlt_nb.readers import (CROSSRE_DOMAINS, SMILER_HEADER, SMILER_RELATIONS, UPOS, _read_conllu, amounts_table, is_here,
+                            litmus_index, load_corpus, parallel_positions, published_index, read_litmus, read_published,
+                            readers_table, statistics_table, write_corpus_tables)
 
 # ---------------------------------------------------------------- files of each form
 
@@ -443,6 +444,160 @@ def test_priors_of_relations_leave_unrelated_pairs_out(tmp_path):
     assert priors.loc["en", "artifact"] == priors.loc["en", "physical"] == 0.5 and NO_RELATION not in priors
     table = statistics_table("multicrossre", str(tmp_path))
     assert {"relations:artifact", "entities:person"} <= set(table.columns) and (table.unrelated[table.split == "test"] == 24).all() and table.relations.iloc[-1] == 18
+
+# ---------------------------------------------------------------- scores that others measured
+
+MATRIX = "source,target,score\nes,pt,80.5\nes,eng,70\npt,es,66\n"
+MATRIX_LINE = "mine,m.csv,pos,UD (me),mBERT,bert,100,accuracy,ud,CC0-1.0,me,3"
+LITMUS = """config,sources,sizes,target,score
+0,es+pt,"{'es':100,'pt':5000}",es,80.5
+0,es+pt,"{'es':100,'pt':5000}",ja,40
+1,ja,"{'ja':1000}",es,50
+1,ja,"{'ja':1000}",ja,90.25
+"""
+LITMUS_LINE = "l.csv,pos,UD (me),mBERT,bert,100,{part},train,accuracy,ud,CC0-1.0,me,4"
+
+
+def write_shipped(root, kind, text, name, lines):
+    "A folder like those that are shipped: one table, and an index of these lines."
+    folder = root/kind
+    folder.mkdir(exist_ok=True)
+    header = (data_dir()/kind/"index.csv").read_text(encoding="utf8").splitlines()[0]
+    (folder/"index.csv").write_text("\n".join([header, *lines, ""]), encoding="utf8")
+    (folder/name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return folder
+
+
+def write_matrix(root, text=MATRIX, lines=(MATRIX_LINE,), name="m.csv"): return write_shipped(root, "published", text, name, lines)
+
+
+def write_litmus(root, text=LITMUS, lines=(LITMUS_LINE.format(part="train"),)): return write_shipped(root, "litmus", text, "l.csv", lines)
+
+
+@pytest.mark.parametrize("text", [MATRIX, MATRIX.replace("\n", "\r\n"), "\ufeff" + MATRIX, MATRIX.rstrip("\n")])
+def test_a_matrix_in_every_dress(text, tmp_path):
+    write_matrix(tmp_path, text)
+    table = read_published("mine", tmp_path)
+    assert table.equals(read_published(["mine", "mine"], tmp_path)) and table.equals(read_published(root=tmp_path))
+    assert table[["source", "target", "score"]].values.tolist() == [["es", "pt", 80.5], ["es", "en", 70.0], ["pt", "es", 66.0]]
+    assert set(table.parameters) == {100} and set(table.corpus) == {"UD (me)"}
+
+
+@pytest.mark.parametrize("old, new, reason", [
+    ("eng", "englsh", r"m.csv:3: target: language: 'englsh' .*nearest: en \(English\)"), ("pt,es", ",es", "m.csv:4: source: language: ''"),
+    ("es,eng", "spa,por", "m.csv:3: es, pt stands in line 2 already"), ("70", "", "m.csv:3: score: '' is not a number"),
+    ("70", "nan", "m.csv:3: score: 'nan'"), ("70", "170", "m.csv:3: score: '170' is not a number from 0 to 100"), ("70", "-1", "m.csv:3: "),
+    ("pt,es,66\n", "", "m.csv: 2 rows, but index.csv says 3"), ("pt,es,66", "pt,es", "m.csv:4: score: ''"), ("es,eng,70", "es,eng,70,1", "m.csv: not a table"),
+    ("\nes,eng", "\n\nes,eng", "m.csv:3: source: language: ''"), ("score", "f1", "m.csv:1: columns source, target, f1; expected source, target, score"),
+    ("es,pt", '"es,pt', "m.csv: not a table"), (MATRIX, "", "m.csv: not a table"),
+    (MATRIX, "source,target,score\nes,pt,0.8\nes,en,0.7\npt,es,1\n", "m.csv: no score is above 1; points")])
+def test_a_wrong_matrix_has_a_place(old, new, reason, tmp_path):
+    write_matrix(tmp_path, MATRIX.replace(old, new, 1))
+    with pytest.raises(XltError, match=reason): read_published("mine", tmp_path)
+
+
+def test_a_truncated_file_is_named(tmp_path):
+    whole = (data_dir()/"published"/"nnrank_ud_pos_mbert_test.csv.xz").read_bytes()
+    line = MATRIX_LINE.replace("m.csv", "m.csv.xz").replace(",3", ",4872")
+    write_matrix(tmp_path, whole, [line], "m.csv.xz")
+    assert len(read_published("mine", tmp_path)) == 4872
+    for kept in (len(whole)//2, len(whole) - 1, 10, 0):
+        write_matrix(tmp_path, whole[:kept], [line], "m.csv.xz")
+        with pytest.raises(XltError, match="m.csv.xz: not a table in CSV"): read_published("mine", tmp_path)
+    write_matrix(tmp_path, lzma.compress(lzma.decompress(whole)[:-1000]), [line], "m.csv.xz")
+    with pytest.raises(XltError, match=r"m.csv.xz(:\d+)?: "): read_published("mine", tmp_path)
+
+
+@pytest.mark.parametrize("lines, reason", [
+    ([], "m.csv: no line of index.csv names it"), ([MATRIX_LINE, MATRIX_LINE.replace("m.csv", "n.csv")], "index.csv:3: mine stands in line 2 already"),
+    ([MATRIX_LINE, MATRIX_LINE.replace("mine", "other")], "index.csv:3: m.csv stands in line 2"),
+    ([MATRIX_LINE, MATRIX_LINE.replace("mine,m", "other,n")], r"index.csv:3: pos, UD \(me\), mBERT stands in line 2"),
+    ([MATRIX_LINE.replace("m.csv", "n.csv")], "index.csv:2: the file n.csv is not there"), ([MATRIX_LINE.replace(",3", ",three")], "index.csv:2: rows: 'three'"),
+    ([MATRIX_LINE.replace(",100,", ",0.1B,")], "index.csv:2: parameters: '0.1B' is not a whole number")])
+def test_the_index_and_the_folder_agree(lines, reason, tmp_path):
+    write_matrix(tmp_path, lines=lines)
+    for read in (published_index, lambda root: read_published(root=root)):
+        with pytest.raises(XltError, match=reason): read(tmp_path)
+
+
+def test_no_index_no_matrix(tmp_path):
+    with pytest.raises(XltError, match="published.index.csv: not a table.*No such file"): published_index(tmp_path)
+    write_matrix(tmp_path)
+    with pytest.raises(XltError, match="published: 'mien' is not valid .nearest: mine"): read_published("mien", tmp_path)
+
+
+def test_published_scores_are_nobody_elses():
+    "No data set of ours has the name of a published one, and every name stands for one data set."
+    from xlt_nb.regression import KEYS
+    index, parts = published_index(), litmus_index()
+    names = [*index.corpus, *parts.corpus]
+    tables = [table for path in tables_dir().glob("*.csv") if "corpus" in (table := pd.read_csv(path))]
+    ours = {corpus for table in tables for corpus in table.corpus} | set(CORPORA)
+    assert {"minion", "ud", "xlt17"} <= ours and not ours & set(names) and all(re.fullmatch(r".+ \(.+\)", x) for x in names)
+    assert not index.duplicated(KEYS).any() and not set(index.corpus) & set(parts.corpus)
+    assert all(re.search(r"@ [0-9a-f]{7}$", x) for x in [*index.origin, *parts.origin]) and set(parts.licence) == {"MIT"}
+    assert index.groupby("corpus").licence.unique().map(list).to_dict() == {
+        "WikiANN (NN-Rank)": ["CC-BY-SA-4.0"], "UD (NN-Rank)": ["CC-BY-SA-4.0"], "MASSIVE (ProxyLM)": ["Apache-2.0"]}
+    for kind, table in (("published", index), ("litmus", parts)):
+        card = (data_dir()/kind/"README.md").read_text(encoding="utf8")
+        assert not [x for x in (*table.file, *table.encoder, *table.checkpoint) if f"{x}" not in card]
+        assert all(f"{n:,}" in card for n in (*table.parameters, *table.rows))
+
+
+def test_published_scores_are_explained():
+    from xlt_nb.regression import add_covariates, explain, read_transfer
+    twelve = "nl de sv fr it es pt pl ru tr ko ja".split()
+    table = read_published("wikiann-xlmr-base").query("source in @twelve and target in @twelve")
+    transfer = read_transfer(table)
+    assert len(transfer) == 144 and set(transfer.seeds) == {1} and transfer.seen.sum() == 12
+    row = explain(transfer, ["syntactic"], permutations=49, draws=20).iloc[0]
+    assert (row.corpus, row.encoder, row.languages, row.cells) == ("WikiANN (NN-Rank)", "XLM-R base", 12, 132) and row.within < 0
+    assert "prior" not in add_covariates(transfer) # the priors of our treebanks are not theirs
+
+
+def test_litmus_rows(tmp_path):
+    write_litmus(tmp_path)
+    table = read_litmus("pos", root=tmp_path)
+    assert table.config.tolist() == ["train-0", "train-0", "train-1", "train-1"] and table.seen.tolist() == [True, False, False, True]
+    assert table.sources[0] == ("es", "pt") and table.amounts[0] == (100, 5000) and table.cost.tolist() == [5100, 5100, 1000, 1000]
+    amounts = amounts_table(table)
+    assert amounts.columns.tolist() == ["es", "pt", "ja"] and amounts.loc["train-1"].tolist() == [0, 0, 1000] and len(amounts) == 2
+    with pytest.raises(XltError, match="configurations: column: 'amounts'"): amounts_table(table.drop(columns="amounts"))
+    for args, reason in ((("ner",), "task: 'ner' is not valid"), (("pos", "gold"), r"part: 'gold' is not valid \(valid: train\)")):
+        with pytest.raises(XltError, match=reason): read_litmus(*args, root=tmp_path)
+
+
+@pytest.mark.parametrize("old, new, reason", [
+    ("0,es+pt,", "0,es+pt+ja,", r"l.csv:2: sources es\+pt\+ja, but sizes of es\+pt"), ("0,es+pt,", "0,es+es+pt,", "l.csv:2: sources es.es.pt, but"),
+    ("'pt':5000}", "'pt':0}", "l.csv:2: sizes: 0 of pt is not a whole number above 0"), ("'pt':5000}", "'pt':1.5}", "l.csv:2: sizes: 1.5 of pt"),
+    ("{'es':100,'pt':5000}", "es 100", "l.csv:2: sizes: not of the form"), ("{'es':100,'pt':5000}", "7", "l.csv:2: sizes: not of the form"),
+    ("es+pt", "es+qqq", "l.csv:2: sources: language: 'qqq'"), ("es+pt", "es+spa", "l.csv:2: sources: es.spa names a language twice"), (",ja,40", ",xq,40", "l.csv:3: target: language: 'xq'"),
+    (",ja,40", ",es,40", "l.csv:3: 0, es stands in line 2 already"), (",ja,40", ",spa,40", "l.csv:3: 0, es stands in line 2 already"),
+    ("1,ja", "0,ja", "l.csv:4: 0 stands in line 2 already"), (",90.25", ",", "l.csv:5: score: ''"), ("config,", "id,", "l.csv:1: columns id, sources")])
+def test_a_wrong_configuration_has_a_place(old, new, reason, tmp_path):
+    text = LITMUS.replace(old, new)
+    if new in ("es+qqq", "es+spa"): text = text.replace("'pt'", f"'{new[3:]}'")
+    write_litmus(tmp_path, text)
+    with pytest.raises(XltError, match=reason): read_litmus("pos", root=tmp_path)
+
+
+def test_litmus_parts_are_told_apart(tmp_path):
+    write_litmus(tmp_path, LITMUS.replace("1,ja,\"{'ja':1000}\",ja,90.25\n", ""))
+    with pytest.raises(XltError, match="l.csv: 3 rows, but index.csv says 4"): read_litmus("pos", root=tmp_path)
+    write_litmus(tmp_path, lines=[LITMUS_LINE.format(part="train"), LITMUS_LINE.format(part="train").replace("l.csv", "m.csv")])
+    with pytest.raises(XltError, match="index.csv:3: pos, train stands in line 2 already"): read_litmus("pos", root=tmp_path)
+    train, surprise, gold = [read_litmus("entities", part) for part in ("train", "train_surprise", "gold")]
+    assert amounts_table(train).equals(amounts_table(surprise)) and not set(train.config) & set(gold.config)
+    assert not set(train.target) & set(surprise.target) and len(amounts_table(pd.concat([train, gold]))) == 500
+
+
+def test_what_is_shipped_is_what_was_published(data_root):
+    from pathlib import Path
+    for kind, index in (("published", published_index()), ("litmus", litmus_index())):
+        for file in index.file:
+            shipped = lzma.decompress((data_dir()/kind/file).read_bytes())
+            before = Path(data_root)/kind/file
+            assert shipped == (lzma.decompress(before.read_bytes()) if before.exists() else before.with_suffix("").read_bytes())
 
 # ---------------------------------------------------------------- real files
 

@@ -15,6 +15,8 @@ from xlt_nb.core import data_dir
 assert "site-packages" in str(data_dir()), data_dir()
 from xlt_nb.readers import load_corpus
 print(len(load_corpus("xlt17", ["es", "ja"])["ja", "train"]))
+from xlt_nb.readers import published_index, read_litmus, read_published
+assert len(read_published("ud-mbert")) == 4872 and len(published_index()) == 14 and len(read_litmus("nli")) == 600
 from xlt_nb.transfer import load_study
 print(load_study("smoke").name)
 from xlt_nb.metric import load_metric
@@ -46,6 +48,8 @@ def test_wheel_carries_the_data_once(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     parts = ("data/xlt17/en.txt", "data/xlt17/splits.tsv", "data/studies/mini.yaml", "data/metric.json", "cli.py")
     assert {f"xlt_nb/{part}" for part in parts} <= set(names)
+    shipped = {f"xlt_nb/{p.relative_to(ROOT)}" for kind in ("published", "litmus") for p in (ROOT/"data"/kind).iterdir()}
+    assert len(shipped) == 14 + 12 + 4 and shipped <= set(names)
     assert not [n for n in names if n.startswith(("nbs/", "tests/", "data/", "outputs/"))] and len(names) == len(set(names))
 
 

@@ -6,8 +6,9 @@
 __all__ = ['EVENT_TYPES', 'MINION_LANGUAGES', 'XLT17_ENTITIES', 'XLT17_RELATIONS', 'CROSSRE_DOMAINS', 'CROSSRE_ENTITIES',
            'CROSSRE_RELATIONS', 'CROSSRE_LANGUAGES', 'SMILER_LANGUAGES', 'SMILER_HEADER', 'SMILER_RELATIONS', 'UPOS',
            'load_corpus', 'read_lines', 'read_minion', 'split_words', 'parse_markup', 'parse_item', 'read_xlt17',
-           'read_multicrossre', 'read_smiler', 'read_ud', 'read_conll', 'is_here', 'statistics_table',
-           'parallel_positions', 'readers_table', 'write_corpus_tables']
+           'read_multicrossre', 'read_smiler', 'read_ud', 'read_conll', 'published_index', 'read_published',
+           'litmus_index', 'read_litmus', 'amounts_table', 'is_here', 'statistics_table', 'parallel_positions',
+           'readers_table', 'write_corpus_tables']
 
 # %% ../nbs/03b_readers.ipynb #b389dfd0
 import collections, functools, gc, hashlib, itertools, json, lzma, tempfile, unicodedata, zipfile
@@ -904,6 +905,150 @@ def _conll_examples(path, lang, split, quirks) -> list:
         id, words = f"{lang}-{split}-{rows[0][0]}", tuple(word for _, word, _ in rows)
         examples.append(Example(id, words, (), spans, doc=f"{split}-{doc}" if doc else ""))
     return examples
+
+# %% ../nbs/03b_readers.ipynb #c1a70002
+def _read_texts(path, columns) -> pd.DataFrame: # texts; the index is the line in the file
+    "A CSV file, plain or .xz, with these columns."
+    how = dict(dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig")
+    try: table = pd.read_csv(path, **how).fillna("")
+    except (OSError, EOFError, lzma.LZMAError, ValueError) as e:
+        raise XltError(f"{path}: not a table in CSV ({e})") from e
+    if list(table) != columns: _fail(path, 1, f"columns {', '.join(table)}; expected {', '.join(columns)}")
+    return table.set_axis(range(2, len(table) + 2))
+
+# %% ../nbs/03b_readers.ipynb #c1a70004
+def _codes(path, column) -> pd.Series:
+    "A column of languages as codes."
+    codes = {}
+    for given in column.unique():
+        try: codes[given] = language(given).code
+        except XltError as e: _fail(path, column.index[column == given][0], f"{column.name}: {e}")
+    return column.map(codes)
+
+def _points(path, column) -> pd.Series:
+    "A column of scores as points."
+    points = pd.to_numeric(column, errors="coerce")
+    bad = column[~points.between(0, 100)]
+    if len(bad): _fail(path, bad.index[0], f"{column.name}: {bad.iloc[0]!r} is not a number from 0 to 100")
+    if points.max() <= 1: raise XltError(f"{path}: no {column.name} is above 1; points, 0 to 100, are expected")
+    return points
+
+def _check_once(path, table, names):
+    twice = table.index[table.duplicated(names)]
+    if twice.empty: return
+    row = table.loc[twice[0], names]
+    first = table.index[(table[names] == row).all(axis=1)][0]
+    _fail(path, twice[0], f"{', '.join(row)} stands in line {first} already")
+
+def _check_rows(path, table, entry):
+    if len(table) != entry.rows: raise XltError(f"{path}: {len(table)} rows, but index.csv says {entry.rows}")
+
+# %% ../nbs/03b_readers.ipynb #c1a70008
+def _read_index(folder, columns, keys) -> pd.DataFrame: # keys: lists of columns that name one line
+    path, there = folder/"index.csv", {p.name for p in folder.glob("*.csv*")} - {"index.csv"}
+    index = _read_texts(path, columns.split())
+    for names in keys: _check_once(path, index, names)
+    for n, file in index.file.items():
+        if file not in there: _fail(path, n, f"the file {file} is not there")
+    for file in sorted(there - {*index.file}): raise XltError(f"{folder/file}: no line of index.csv names it")
+    for name in ("parameters", "rows"):
+        bad = index[name][~index[name].str.fullmatch("[1-9][0-9]*")]
+        if len(bad): _fail(path, bad.index[0], f"{name}: {bad.iloc[0]!r} is not a whole number above 0")
+    return index.astype({"parameters": int, "rows": int}).reset_index(drop=True)
+
+# %% ../nbs/03b_readers.ipynb #c1a7000a
+_KEYS = ["task", "corpus", "encoder"] # what names a transfer matrix
+_PUBLISHED = "name file task corpus encoder checkpoint parameters metric test_data licence origin rows"
+
+def published_index(
+    root=None, # folder that holds `published`; default: what the project ships
+) -> pd.DataFrame: # one row a matrix: name, task, corpus, encoder, parameters, metric, licence, origin …
+    "The transfer matrices of others that are shipped."
+    return _read_index(Path(root or data_dir())/"published", _PUBLISHED, [["name"], ["file"], _KEYS])
+
+# %% ../nbs/03b_readers.ipynb #c1a7000c
+def _read_matrix(path, entry) -> pd.DataFrame: # entry: its line of the index
+    table = _read_texts(path, ["source", "target", "score"])
+    for name in ("source", "target"): table[name] = _codes(path, table[name])
+    _check_once(path, table, ["source", "target"])
+    _check_rows(path, table, entry)
+    return table.assign(score=_points(path, table.score))
+
+def read_published(
+    name="", # of `published_index`, or a list of them; empty: all
+    root=None, # folder that holds `published`
+) -> pd.DataFrame: # task, corpus, encoder, parameters, source, target, score (points); one row a cell
+    "Transfer matrices that others published, as one long table."
+    index, tables = published_index(root).set_index("name"), []
+    wanted = [name] if isinstance(name, str) and name else list(name or index.index)
+    for one in dict.fromkeys(wanted):
+        entry = index.loc[check_choice("published", one, index.index)]
+        table = _read_matrix(Path(root or data_dir())/"published"/entry.file, entry)
+        tables.append(table.assign(**entry[[*_KEYS, "parameters"]]))
+    return pd.concat(tables, ignore_index=True)[[*_KEYS, "parameters", "source", "target", "score"]]
+
+# %% ../nbs/03b_readers.ipynb #c1a70011
+_LITMUS = "file task corpus encoder checkpoint parameters part configurations metric test_data licence origin rows"
+
+def litmus_index(
+    root=None, # folder that holds `litmus`; default: what the project ships
+) -> pd.DataFrame: # one row a task and part
+    "The parts of LITMUS that are shipped."
+    return _read_index(Path(root or data_dir())/"litmus", _LITMUS, [["file"], ["task", "part"]])
+
+# %% ../nbs/03b_readers.ipynb #c1a70013
+def _litmus_amounts(path, n, sources, sizes) -> dict: # code -> examples
+    named = sources.split("+")
+    try: given = dict(json.loads(sizes.replace("'", '"')))
+    except (ValueError, TypeError) as e: _fail(path, n, f"sizes: not of the form {{'es':100}} ({e})")
+    if sorted(named) != sorted(given): _fail(path, n, f"sources {sources}, but sizes of {'+'.join(given)}")
+    for lang, size in given.items():
+        if type(size) is not int or size < 1: _fail(path, n, f"sizes: {size!r} of {lang} is not a whole number above 0")
+    codes = _codes(path, pd.Series(named, index=[n]*len(named), name="sources"))
+    if codes.duplicated().any(): _fail(path, n, f"sources: {sources} names a language twice")
+    return dict(zip(codes, [given[x] for x in named]))
+
+# %% ../nbs/03b_readers.ipynb #c1a70015
+def read_litmus(
+    task: str, # of `litmus_index`
+    part: str = "train", # of `litmus_index`
+    root=None, # folder that holds `litmus`
+) -> pd.DataFrame: # one row a configuration and target: sources, amounts (tuples), cost, target, seen, score …
+    "Scores (points) of an encoder trained on sets of sources, with the labelled examples of each."
+    index = litmus_index(root)
+    index = index[index.task == check_choice("task", task, index.task.unique())].set_index("part")
+    entry = index.loc[check_choice("part", part, index.index)]
+    path = Path(root or data_dir())/"litmus"/entry.file
+    table = _read_texts(path, ["config", "sources", "sizes", "target", "score"])
+    configs = table[["config", "sources", "sizes"]].drop_duplicates()
+    _check_once(path, configs, ["config"])
+    table["target"] = _codes(path, table.target)
+    _check_once(path, table, ["config", "target"])
+    _check_rows(path, table, entry)
+    amounts = {c.config: _litmus_amounts(path, c.Index, c.sources, c.sizes) for c in configs.itertuples()}
+    return _litmus_rows(table.assign(score=_points(path, table.score)), amounts, entry)
+
+# %% ../nbs/03b_readers.ipynb #c1a70017
+def _litmus_rows(table, amounts, entry) -> pd.DataFrame:
+    given = table.config.map(amounts)
+    table = table.assign(**entry[[*_KEYS, "parameters"]], part=entry.name)
+    table["config"] = f"{entry.configurations}-" + table.config
+    table["sources"], table["amounts"] = given.map(tuple), given.map(lambda x: tuple(x.values()))
+    table["cost"] = table.amounts.map(sum)
+    table["seen"] = [target in x for target, x in zip(table.target, given)]
+    columns = [*_KEYS, "parameters", "part", "config", "sources", "amounts", "cost", "target", "seen", "score"]
+    return table[columns].reset_index(drop=True)
+
+def amounts_table(
+    configurations: pd.DataFrame, # of `read_litmus`; parts may stand together
+) -> pd.DataFrame: # configurations × sources, labelled examples; 0 where a language is no source
+    "How much of each language each configuration was trained on."
+    for name in ("config", "sources", "amounts"): check_choice("configurations: column", name, configurations)
+    once = configurations.drop_duplicates("config").set_index("config")
+    rows = [dict(zip(sources, amounts)) for sources, amounts in zip(once.sources, once.amounts)]
+    table = pd.DataFrame(rows, index=once.index).fillna(0).astype(int)
+    order = sorted(table, key=lambda x: (LANGUAGES.index(x) if x in LANGUAGES else len(LANGUAGES), x))
+    return table[order].rename_axis(columns="source")
 
 # %% ../nbs/03b_readers.ipynb #51512351
 def _home(name, root): # folder of a data set; None if it is not there
