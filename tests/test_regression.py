@@ -200,7 +200,7 @@ def test_families_of_any_language():
 def test_a_planted_distance_is_found_and_its_slope_covered():
     e = explain(read_scores(study(slope=-20, seeds=2)), ("syntactic", "phonological"), permutations=999, draws=200).set_index("distance")
     r = e.loc["syntactic"]
-    assert r.verdict == "source" and r.p_pairs < 0.01 and r.p_family < 0.01 and r.slope_low < -20 < r.slope_high and r.slope_within_low < -20 < r.slope_within_high
+    assert r.verdict == "source" and r.p_source < 0.01 and r.p_family < 0.01 and r.slope_low < -20 < r.slope_high and r.slope_within_low < -20 < r.slope_within_high
     assert r.within_low <= r.within <= r.within_high and r.within < -0.5 and np.isclose(r.share_within, r.within**2) and 0.5 < r.ceiling < 1
     assert r.share_explainable > r.share_within and r.languages == 17 and r.cells == 272
 
@@ -234,8 +234,8 @@ def test_more_matrices_cost_more_and_a_floor_is_said_to_be_one():
     two = pd.concat([study(MINION, slope=-200, noise=0.5).assign(task=t) for t in ("a", "b")])
     both = explain(read_transfer(two), ("syntactic", "geographic"), permutations=999, draws=20)
     assert np.allclose(one.p_floor, 1/120) and np.allclose(both.p_floor, 2/120)
-    assert np.allclose(both.p_pairs[:2], (2*one.p_pairs).clip(upper=1)) and np.allclose(both.p_targets[:2], (2*one.p_targets).clip(upper=1))
-    lowest = one[one.p_pairs <= one.p_floor*1.001]
+    assert np.allclose(both.p_source[:2], (2*one.p_source).clip(upper=1)) and np.allclose(both.p_hard[:2], (2*one.p_hard).clip(upper=1))
+    lowest = one[one.p_source <= one.p_floor*1.001]
     assert len(lowest) and "the smallest possible" in answers(one)
 
 
@@ -430,7 +430,7 @@ def run(*args):
 
 def test_command_explains_a_csv(mine, tables, tmp_path):
     status, out, err = run(mine, "--kinds", "syntactic,geographic", "--out", tmp_path/"table.csv")
-    assert status == 0 and not err and "Helps to choose a source: syntactic" in out and "**" not in out and "p_pairs" in out and "Held-out prediction" in out
+    assert status == 0 and not err and "Helps to choose a source: syntactic" in out and "**" not in out and "p_source" in out and "Held-out prediction" in out
     t = pd.read_csv(tmp_path/"table.csv")
     assert list(t.distance) == ["syntactic", "geographic"] and t.verdict[0] == "source" and t.cells[0] == 56
     assert not list(tables.glob("regression*"))

@@ -21,7 +21,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from .core import XltError, atomic_path, check_choice, runs_dir, side_by_side, tables_dir
 from .distances import family_groups
-from .stats import (EFFECTS, adjust, adjust_together, align, cells, distance_statistics, fit_mixed,
+from .stats import (EFFECTS, PermutedDistances, adjust_together, align, cells, fit_mixed,
     label_permutations, language_interval, least_squares, permutation_t, ranked, share_extreme, within)
 
 # %% ../nbs/08b_calibration.ipynb #a2d7b251
@@ -277,14 +277,19 @@ def null_scores(
     return pd.DataFrame(y, languages, languages).loc[seen.index, seen.columns].where(seen)
 
 # %% ../nbs/08b_calibration.ipynb #9f51acc3
-def _rule_before(y, xs, free, inside) -> tuple: # (goes with pairs, chooses, marks targets): is any distance said to?
-    p = [adjust(list(map(share_extreme, t))) for t in np.split(distance_statistics(y, xs, free), 2)]
-    holds = np.array(list(map(share_extreme, distance_statistics(y, xs, inside)[:len(xs)]))) < 0.05
-    pairs = p[0].to_numpy() < 0.05
-    return pairs.any(), (pairs & holds).any(), bool((p[1] < 0.05).any())
+def _rule_before(free, inside) -> tuple: # (goes with pairs, chooses, marks targets): is any distance said to?
+    pairs, targets = (_holm([share_extreme(t) for t in part]) < 0.05 for part in np.split(free, 2))
+    holds = np.array(list(map(share_extreme, inside[:len(pairs)]))) < 0.05
+    return pairs.any(), (pairs & holds).any(), targets.any()
 
-def _rule_now(y, xs, free, inside) -> tuple:
-    pairs, targets = (adjust_together(distance_statistics(y, xs, inside)) < 0.05).reshape(2, -1).any(1)
+def _holm(p: list) -> np.ndarray: # as `adjust`, a thousand times as fast for a few tests
+    order, p = np.argsort(p), np.asarray(p)
+    out = np.empty(len(p))
+    out[order] = np.maximum.accumulate(p[order]*np.arange(len(p), 0, -1))
+    return out
+
+def _rule_now(free, inside) -> tuple:
+    pairs, targets = (adjust_together(inside) < 0.05).reshape(2, -1).any(1)
     return pairs, pairs, targets
 
 RULES = {"Holm over free permutations": _rule_before, "all together, inside families": _rule_now}
@@ -301,11 +306,13 @@ def rule_claims(
     "What the rules claim of studies in which no distance matters."
     languages = list(seen.index.union(seen.columns, sort=False))
     branches, families = family_groups(languages, "branch"), family_groups(languages)
-    rows = []
+    labels, y, xs = align(null_scores(seen, branches, scenario), distances)
+    groups, rows = ([0]*len(labels), list(families[labels])), []
+    asked = [PermutedDistances(np.isfinite(y), list(xs.values()), _drawn(g, n, 0)) for g in groups]
     for seed in seeds:
-        labels, y, xs = align(null_scores(seen, branches, scenario, [97, seed]), distances)
-        free, inside = (_drawn(g, n, seed) for g in ([0]*len(labels), list(families[labels])))
-        rows += [(rule, *claims(y, list(xs.values()), free, inside)) for rule, claims in RULES.items()]
+        _, y, _ = align(null_scores(seen, branches, scenario, [97, seed]), {})
+        free, inside = (statistics(y) for statistics in asked)
+        rows += [(rule, *claims(free, inside)) for rule, claims in RULES.items()]
     return pd.DataFrame(rows, columns=["rule", *CLAIMS])
 
 # %% ../nbs/08b_calibration.ipynb #9f51acc8
@@ -327,8 +334,9 @@ def calibrate_rules(
     scenarios=tuple(SCENARIOS),
     draws: int = 2000, # simulated studies a condition
     jobs: int = 0, # blocks at the same time; 0: one a core
+    name: str = "rules", # table to write: `outputs/tables/<name>.csv`
 ) -> pd.DataFrame: # shape, scenario, rule, counts of `CLAIMS` and of anything claimed, studies
-    "Make `outputs/tables/rules.csv`: how often a rule claims something where there is nothing."
+    "Make a table of how often a rule claims something where there is nothing."
     from xlt_nb.calibration import _rule_block # by its importable name, for workers
     from tqdm.auto import tqdm
     conditions = itertools.product(range(math.ceil(draws/_BLOCK)), shapes, scenarios)
@@ -337,7 +345,7 @@ def calibrate_rules(
     keys = {"shape": list(shapes), "scenario": list(scenarios), "rule": list(RULES)}
     table = pd.concat([counts for _, counts in made]).groupby(list(keys)).sum()
     table = table.reindex(pd.MultiIndex.from_product(keys.values(), names=keys))
-    with atomic_path(tables_dir()/"rules.csv") as p: table.to_csv(p)
+    with atomic_path(tables_dir()/f"{name}.csv") as p: table.to_csv(p)
     return table.reset_index()
 
 # %% ../nbs/08b_calibration.ipynb #da9cba2b

@@ -71,7 +71,7 @@ def _transfer_command(args):
         print(f"written to {where}", flush=True)
 
 # %% ../nbs/14_cli.ipynb #5f862e0b
-_EXPLAINED = """cells pearson spearman within within_low within_high slope p_pooled p_within p_family p_pairs p_targets p_floor
+_EXPLAINED = """cells pearson spearman within within_low within_high slope p_pooled p_within p_family p_source p_hard p_floor
     share_within verdict""".split()
 
 def _list_explain():

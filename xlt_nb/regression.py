@@ -6,7 +6,8 @@
 __all__ = ['KEYS', 'DEFAULT_KINDS', 'VERDICTS', 'TOGETHER', 'too_small', 'committed_tables', 'read_scores', 'average_seeds',
            'read_transfer', 'check_kinds', 'distance_tables', 'add_distances', 'dataset_name', 'datasets',
            'add_covariates', 'explain', 'together', 'variance_components', 'heldout', 'task_agreement', 'detectable_r',
-           'can_decide', 'as_text', 'plot_forest', 'plot_agreement', 'answers']
+           'can_decide', 'published_table', 'make_published_table', 'combine_matrices', 'size_trend', 'size_trends',
+           'as_text', 'plot_forest', 'plot_agreement', 'answers']
 
 # %% ../nbs/09_regression.ipynb #3121ae35
 import itertools, math, textwrap
@@ -16,14 +17,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from statsmodels.stats.meta_analysis import combine_effects
 
-from .core import RESULT_COLUMNS, XltError, check_choice, nearest, tables_dir
+from .core import RESULT_COLUMNS, XltError, atomic_path, check_choice, nearest, side_by_side, tables_dir
 from .calibration import LANGUAGE_SETS, detectable, honest_power
 from .corpora import UNITS, prior_distance, training_priors
 from .distances import DISTANCES, MODES, PAPER_DISTANCES, combined, distance_matrix, family_groups
 from .languages import as_matrix, language
+from .readers import published_index, read_published
 from .stats import (EFFECTS, additive_fit, adjust, bootstrap_languages, cells, correlate, distance_tests,
-                          mixed_model, mrqap, noise_ceiling, qap, regress, within)
+                          language_statistics, mixed_model, mrqap, noise_ceiling, qap, regress, within)
 
 # %% ../nbs/09_regression.ipynb #fe274fe3
 KEYS = ["task", "corpus", "encoder"] # what names a data set: one transfer matrix
@@ -445,16 +448,15 @@ VERDICTS = { # what the tests of a row decide
 
 def _verdict(r, alpha: float = 0.05) -> str: # a key of `VERDICTS`
     "What is decided at 5%."
-    if r.p_pairs < alpha: return "reverse" if r.within > 0 else "source"
-    return "hard" if r.p_targets < alpha else "open"
+    if r.p_source < alpha: return "reverse" if r.within > 0 else "source"
+    return "hard" if r.p_hard < alpha else "open"
 
 # %% ../nbs/09_regression.ipynb #37228e7b
 def _adjusted(table: pd.DataFrame) -> pd.DataFrame:
     "Adjust over the matrices, and say for each row what is decided."
     matrices = len(table[KEYS].drop_duplicates())
-    several = {name: (table[name]*matrices).clip(upper=1) for name in ("p_pairs", "p_targets")}
-    floor = (matrices/table.permutations_family).clip(upper=1)
-    table = table.assign(cells=table.cells.astype(int), **several, p_floor=floor)
+    alone = {"p_source": table.p_pairs, "p_hard": table.p_targets, "p_floor": 1/table.permutations_family}
+    table = table.assign(cells=table.cells.astype(int), **{k: (p*matrices).clip(upper=1) for k, p in alone.items()})
     return table.assign(verdict=[_verdict(r) for r in table.itertuples()])
 
 # %% ../nbs/09_regression.ipynb #413213fd
@@ -728,6 +730,93 @@ def can_decide(
     "Whether there are enough permutations inside families for anything to be decided."
     return table.p_floor < 0.05
 
+# %% ../nbs/09_regression.ipynb #4ec0eb01
+def _explained(name: str) -> pd.DataFrame:
+    "`explain` of one published matrix."
+    return explain(read_published(name)).assign(name=name)
+
+def published_table() -> pd.DataFrame: # columns of `explain`, and name, parameters, test_data
+    "What the distances say about published matrices, all corrected together; empty where it was not made."
+    path = tables_dir()/"regression_published.csv"
+    if not path.is_file(): return pd.DataFrame(columns=[*KEYS, "distance", "name"])
+    about = published_index()[["name", "parameters", "test_data"]]
+    return _adjusted(pd.read_csv(path, keep_default_na=False, na_values=[""])).merge(about, on="name")
+
+def make_published_table(
+    names=(), # of `published_index`; empty: all
+    jobs: int = 0, # matrices at the same time; 0: one a core
+):
+    "Explain those published matrices that the table lacks; each is written when it is done."
+    from tqdm.auto import tqdm
+    from xlt_nb.regression import _explained # by its importable name, for workers
+    path, done = tables_dir()/"regression_published.csv", published_table()
+    todo = [name for name in names or published_index().name if name not in set(done.name)]
+    rows = pd.read_csv(path, keep_default_na=False, na_values=[""]) if len(done) else pd.DataFrame()
+    for _, found in tqdm(side_by_side(_explained, todo, jobs, {"OMP_NUM_THREADS": "1"}), total=len(todo)):
+        rows = pd.concat([rows, found], ignore_index=True).sort_values("name", kind="stable")
+        with atomic_path(path) as p: rows.to_csv(p, index=False, float_format="%.5g")
+
+# %% ../nbs/09_regression.ipynb #4ec0eb03
+def combine_matrices(
+    table: pd.DataFrame, # rows of `explain`, with a column `test_data`: matrices that share it count once
+) -> pd.DataFrame: # a row a distance: r, low, high (95%), matrices, groups, tau (in z), i2
+    "Correlations within effects over several matrices: a random-effects meta-analysis."
+    rows = {name: _combined(part) for name, part in table.groupby("distance", sort=False)}
+    return pd.DataFrame(rows).T.rename_axis("distance").astype({"matrices": int, "groups": int})
+
+def _combined(part: pd.DataFrame) -> dict: # part: rows of one distance
+    low, value, high = (np.arctanh(part[c]) for c in ("within_low", "within", "within_high"))
+    each = pd.DataFrame({"z": value, "variance": ((high - low)/(2*1.96))**2, "group": part.test_data}).dropna()
+    groups = each.groupby("group")[["z", "variance"]].mean()
+    size = {"matrices": len(each), "groups": len(groups)}
+    if len(groups) < 2: return dict.fromkeys(("r", "low", "high", "tau", "i2"), np.nan) | size
+    fit = combine_effects(groups.z.to_numpy(), groups.variance.to_numpy(), method_re="iterated", use_t=True)
+    interval = np.tanh(fit.conf_int(use_t=True)[3])
+    spread = {"tau": np.sqrt(fit.tau2), "i2": max(0, fit.i2)}
+    return {"r": np.tanh(fit.mean_effect_re), "low": interval[0], "high": interval[1]} | spread | size
+
+# %% ../nbs/09_regression.ipynb #4ec0eb06
+def size_trend(
+    matrices: dict, # size -> labelled transfer matrix, all over the same languages
+    distance: pd.DataFrame, # labelled square table
+    draws: int = 1000, # of languages
+    seed: int = 0, # of the draws
+) -> dict: # smallest, largest, r_smallest, r_largest, change (of z at a doubling of the size), low, high
+    "How the correlation within effects changes with the size of the encoder."
+    sizes, zs = sorted(matrices), []
+    languages = matrices[sizes[0]].index.union(matrices[sizes[0]].columns, sort=False)
+    x = distance.reindex(index=languages, columns=languages).to_numpy(float)
+    for size in sizes:
+        y = matrices[size].reindex(index=languages, columns=languages).to_numpy(float)
+        zs.append(language_statistics(y, x, "within", draws, seed))
+    step = np.log2(sizes) - np.log2(sizes).mean()
+    slopes = step @ np.arctanh(zs)/(step @ step)
+    low, high = np.nanquantile(slopes[1:], [0.025, 0.975])
+    ends = {"smallest": sizes[0], "largest": sizes[-1], "r_smallest": zs[0][0], "r_largest": zs[-1][0]}
+    return ends | {"change": slopes[0], "low": low, "high": high}
+
+# %% ../nbs/09_regression.ipynb #4ec0eb09
+def _sized(table: pd.DataFrame) -> dict: # (task, corpus) -> size -> labelled matrix
+    "Matrices of encoders of known size, by what they can be compared with."
+    sized = {}
+    for (task, corpus, size), part in table.dropna(subset="size").groupby(["task", "corpus", "size"], sort=False):
+        sized.setdefault((task, corpus), {})[size] = as_matrix(part)
+    return {key: found for key, found in sized.items() if len(found) > 1}
+
+def size_trends(
+    table: pd.DataFrame, # columns task, corpus, size, source, target, score
+    kinds=DEFAULT_KINDS, # of distance
+    draws: int = 1000, # of languages
+) -> pd.DataFrame: # task, corpus, distance, sizes, and what `size_trend` gives
+    "Trends of all distances, for each task and corpus with encoders of several sizes."
+    rows = []
+    for (task, corpus), matrices in _sized(table).items():
+        first = next(iter(matrices.values()))
+        tables = distance_tables(first.index.union(first.columns, sort=False), kinds)
+        about = {"task": task, "corpus": corpus, "sizes": len(matrices)}
+        rows += [about | {"distance": k} | size_trend(matrices, x, draws) for k, x in tables.items()]
+    return pd.DataFrame(rows)
+
 # %% ../nbs/09_regression.ipynb #09cdc551
 def as_text(
     table: pd.DataFrame, # of one of the functions above
@@ -837,15 +926,15 @@ def _p(p: float, floor: float = 0) -> str:
 # %% ../nbs/09_regression.ipynb #64655ffe
 def _finding(r) -> str: # r: a row of `explain`
     "One distance, with what its verdict rests on."
-    if r.verdict == "hard": return _HARD.format(r=r, p=_p(r.p_targets, r.p_floor))
-    return _PAIRS.format(r=r, p=_p(r.p_pairs, r.p_floor))
+    if r.verdict == "hard": return _HARD.format(r=r, p=_p(r.p_hard, r.p_floor))
+    return _PAIRS.format(r=r, p=_p(r.p_source, r.p_floor))
 
 # %% ../nbs/09_regression.ipynb #1ca2cb0f
 def _findings(part: pd.DataFrame) -> list: # of sentences
     "Which distances fall under which verdict."
     sentences = []
     for name in ("source", "hard", "reverse"):
-        found = part[part.verdict == name].sort_values("p_pairs")
+        found = part[part.verdict == name].sort_values("p_source")
         if found.empty and name == "reverse": continue
         listed = "; ".join(map(_finding, found.itertuples())) or "none that is decided"
         verdict = VERDICTS[name][0].upper() + VERDICTS[name][1:]

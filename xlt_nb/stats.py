@@ -7,8 +7,9 @@ __all__ = ['TAILS', 'EFFECTS', 'ERRORS', 'PERMUTATION_SCHEMES', 'FEWEST', 'STATI
            'bootstrap_f1', 'share_extreme', 'permutation_f1', 'paired_permutation', 'align', 'cells', 'within',
            'correlate_targets', 'correlate', 'dyadic_meat', 'additive_fit', 'least_squares', 'regress',
            'label_permutations', 'permutation_t', 'ranked', 'mrqap', 'qap', 'fit_mixed', 'mixed_model',
-           'language_draws', 'enough_languages', 'language_interval', 'bootstrap_languages', 'adjust',
-           'adjust_together', 'target_r', 'distance_statistics', 'distance_tests', 'noise_ceiling']
+           'language_draws', 'enough_languages', 'language_statistics', 'language_interval', 'bootstrap_languages',
+           'adjust', 'adjust_together', 'target_r', 'distance_statistics', 'PermutedDistances', 'distance_tests',
+           'noise_ceiling']
 
 # %% ../nbs/08_significance.ipynb #50627d7e
 import functools, itertools, math, warnings, zlib
@@ -872,22 +873,28 @@ def _stack_within(y, x, mask):
 STATISTICS = {"mean": _mean_cells, "pearson": _stack_corr, "within": _stack_within}
 
 # %% ../nbs/08_significance.ipynb #474e2c8c
-def language_interval(
+def language_statistics(
     y: np.ndarray, # (n, n), NaN where missing
     x: np.ndarray, # (n, n) distance
     statistic: str, # a key of `STATISTICS`
     n: int, # draws of languages
     seed, # of the draws
-    levels: list, # of the intervals
-) -> list: # (value, low, high) for each level
-    "Percentile intervals of a statistic over resampled languages."
+) -> np.ndarray: # (1 + n,): the observed value, then one a draw; NaN where a draw has too few languages
+    "A statistic over resampled languages; equal seeds and sizes draw the same ones."
     f, k = STATISTICS[check_choice("statistic", statistic, STATISTICS)], len(y)
     draws, parts = np.vstack([np.arange(k), language_draws(k, n, seed)]), []
     for d in _in_chunks(draws, k*k, 2**19):
         a, b = _move(y, d), _move(x, d)
         found = f(a, b, np.isfinite(a) & np.isfinite(b) & (d[:, :, None] != d[:, None, :]))
         parts.append(np.where(enough_languages(d, k), found, np.nan))
-    value, *drawn = np.concatenate(parts)
+    return np.concatenate(parts)
+
+def language_interval(
+    y, x, statistic, n, seed, # as in `language_statistics`
+    levels: list, # of the intervals
+) -> list: # (value, low, high) for each level
+    "Percentile intervals of a statistic over resampled languages."
+    value, *drawn = language_statistics(y, x, statistic, n, seed)
     return [(value, *np.nanquantile(drawn, [(1 - level)/2, (1 + level)/2])) for level in levels]
 
 # %% ../nbs/08_significance.ipynb #a8417573
@@ -962,6 +969,33 @@ def distance_statistics(
     df = max(1, np.isfinite(y).any(0).sum() - 2)
     pairs = [permutation_t(y, x, [], EFFECTS, perms) for x in xs]
     return np.stack(pairs + [_t_of_r(target_r(y, x, perms), df) for x in xs])
+
+# %% ../nbs/08_significance.ipynb #c2fe4954
+class PermutedDistances:
+    "`distance_statistics` of many tables of scores over the same cells; distances without missing pairs."
+    def __init__(self,
+        seen: np.ndarray, # (n, n): True where there are scores, False on the diagonal
+        xs: list, # k distances, (n, n)
+        perms: np.ndarray, # of `label_permutations`
+    ):
+        self.seen, self.cells, targets = seen, np.nonzero(seen), np.flatnonzero(seen.any(0))
+        self.basis, sources = _basis(*self.cells), np.flatnonzero(seen.any(1))
+        self.df = len(self.basis) - self.basis.shape[1] - 1, max(1, len(targets) - 2)
+        moved = [_permuted(np.nan_to_num(_residual(x, [], EFFECTS)), perms, *self.cells) for x in map(_off_diagonal, xs)]
+        self.pairs = [v/_lengths(v, self.basis) for v in moved]
+        means = [np.nanmean(_off_diagonal(x)[sources], 0)[perms[:, targets]] for x in xs]
+        self.targets, self.means = targets, [_unit(d) for d in means]
+
+    def __call__(self, y: np.ndarray) -> np.ndarray: # (2*k, permutations)
+        rest = _project_out(self.basis, y[self.cells])
+        rest, score = rest/np.linalg.norm(rest), np.nanmean(np.where(self.seen, y, np.nan)[:, self.targets], 0)
+        pairs = [_t_of_r(rest @ v, self.df[0]) for v in self.pairs]
+        return np.stack(pairs + [_t_of_r(d @ _unit(score[None])[0], self.df[1]) for d in self.means])
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    "Rows without their means, of length 1."
+    rows = rows - rows.mean(1, keepdims=True)
+    return rows/np.linalg.norm(rows, axis=1, keepdims=True)
 
 # %% ../nbs/08_significance.ipynb #c2fe4953
 def distance_tests(
