@@ -494,6 +494,9 @@ def test_no_place_for_a_cache(wheel, monkeypatch):
 def test_broken_wheel_is_named(tmp_path, monkeypatch):
     (tmp_path/"features.npz").write_bytes(b"PK broken")
     with pytest.raises(XltError, match="features.npz.*reinstall"): D._read_wheel(tmp_path)
+    monkeypatch.setattr(D, "uriel_dir", lambda: tmp_path)
+    D._knowing_sources.cache_clear()
+    with pytest.raises(XltError, match="features.npz.*reinstall"): explain_distance("syntactic", "en", "fr")
 
 
 def test_rows_follow_each_files_own_order():

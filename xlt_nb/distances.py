@@ -69,6 +69,8 @@ def _family_lists(member) -> np.ndarray:
     return out
 
 # %% ../nbs/02_distances.ipynb #5e88a8fa
+_UNREADABLE = "{path}: not a readable URIEL array ({e}); reinstall lang2vec==1.1.2"
+
 def _read_array(
     path, # a file of the wheel
     codes=None, # the wanted order of languages; None: the file's own
@@ -78,7 +80,7 @@ def _read_array(
     try:
         with np.load(path) as z: langs, names, data = z["langs"], z["feats"], z["data"]
     except Exception as e:
-        raise XltError(f"{path}: not a readable URIEL array ({e}); reinstall lang2vec==1.1.2") from e
+        raise XltError(_UNREADABLE.format(path=path, e=e)) from e
     data = data.max(2) if data.shape[2] > 1 else data[..., 0]
     if scale > 1: data = np.where(data < 0, -1, np.rint(data*scale))
     data = data.astype(np.int16 if scale > 1 else np.int8)
@@ -701,11 +703,14 @@ def distance_interval(
     low, high = np.quantile(drawn, [(1 - level)/2, (1 + level)/2]).tolist()
     return DistanceInterval(value, min(low, value), max(high, value), float(share[0, -1]), n)
 
-# %% ../nbs/02_distances.ipynb #43c9dd21
+# %% ../nbs/02_distances.ipynb #7dd6eb68
 @functools.lru_cache(maxsize=1)
 def _knowing_sources() -> tuple: # names of the ten sources; languages × features, one bit a source
     "Which sources have a value for a feature of a language."
-    with np.load(uriel_dir()/"features.npz") as z: names, data = z["sources"], z["data"]
+    path = uriel_dir()/"features.npz"
+    try:
+        with np.load(path) as z: names, data = z["sources"], z["data"]
+    except Exception as e: raise XltError(_UNREADABLE.format(path=path, e=e)) from e
     bits = np.zeros(data.shape[:2], np.uint16)
     for n in range(len(names)): bits |= (data[..., n] >= 0).astype(np.uint16) << n
     return names.tolist(), bits
