@@ -1,5 +1,5 @@
 """Languages and distances: properties over many languages, a second implementation, errors, the cache. Quick; no data but the wheel's."""
-import itertools, json, math, os, random, shutil, subprocess, sys
+import itertools, json, math, os, random, shutil, subprocess, sys, warnings
 
 import numpy as np
 import pandas as pd
@@ -8,13 +8,14 @@ from hypothesis import given, settings, strategies as st
 
 from xlt_nb import distances as D
 from xlt_nb.core import XltError
-from xlt_nb.distances import (DISTANCES, GROUPS, MEASURES, MODES, PAPER_DISTANCES, combined, coverage, distance, distance_matrix, distance_table,
-                              languages_with, load_uriel, paper_distances, register_distance, uriel_features)
+from xlt_nb.distances import (DISTANCES, GROUPS, HALF_MERIDIAN, MEASURES, MIN_SHARED, MODES, PAPER_DISTANCES, ThinDataWarning, combined, coverage,
+                              distance, distance_interval, distance_matrix, distance_table, explain_distance, languages_with, load_uriel, paper_distances, register_distance, uriel_features)
 from xlt_nb.languages import LANGUAGES, MACROLANGUAGES, MINION, SMILER, _letter_codes, as_matrix, language, resolve, uriel_codes, uriel_dir
 
 KINDS_AND_MODES = [(k, m) for k, d in DISTANCES.items() for m in d.modes]
 ANGULAR = {"syntactic": ("syntax",), "phonological": ("phonology",), "inventory": ("inventory",), "featural": tuple(GROUPS)}
 SAMPLE = [*LANGUAGES, "zh", "sw", "eu", "ms", "et", "arb", "cmn", "und", *random.Random(0).sample(sorted(uriel_codes() - {"und", "arb", "cmn"}), 60)]
+pytestmark = pytest.mark.filterwarnings("ignore::xlt_nb.distances.ThinDataWarning") # what is warned of has tests of its own
 ANY_CODES = st.lists(st.sampled_from(sorted(uriel_codes())), min_size=2, max_size=8, unique=True)
 
 
@@ -97,9 +98,32 @@ def test_properties(kind, mode):
     known = np.isfinite(values)
     assert (values[known] >= 0).all() and (kind.startswith("euclidean") or (values[known] <= 1).all())
     assert ((share >= 0) & (share <= 1)).all() and np.array_equal(share, share.T)
-    assert (share[~known] == 0).all() # no value is missing where there is data
+    assert (share[~known] == 0).all() or mode == "shared" # no value is missing where there is data, if there is enough
     if mode == "published" or (mode == "knn" and kind != "geographic"): assert known.all() or kind.split("_")[0] in MEASURES
     if mode == "shared" and kind not in ("genetic", "geographic"): assert (~known | np.eye(len(m), dtype=bool) | (share > 0)).all()
+
+
+@pytest.mark.parametrize("kind, mode", KINDS_AND_MODES)
+def test_what_rests_on_too_little_is_missing_in_mode_shared_alone(kind, mode):
+    whole, kept, share = distance_matrix(kind, SAMPLE, mode, 0), distance_matrix(kind, SAMPLE, mode), coverage(kind, SAMPLE, mode)
+    counted = kind in ANGULAR or kind.split("_")[0] in MEASURES
+    if mode != "shared" or not counted: return pd.testing.assert_frame_equal(whole, kept)
+    group = ANGULAR[kind][0] if kind in ANGULAR else kind.split("_")[1]
+    least, size = MIN_SHARED["featural" if kind == "featural" else group], sum(len(uriel_features(f"{g}_union", ["en"]).columns) for g in ANGULAR.get(kind, (group,)))
+    few = np.rint(share.to_numpy()*size) < least
+    iso3 = np.array([l.iso3 for l in resolve(SAMPLE)])
+    few &= iso3[:, None] != iso3
+    assert few.any() and np.array_equal(kept.isna(), few | whole.isna())
+    assert np.array_equal(whole.to_numpy()[~few], kept.to_numpy()[~few], equal_nan=True)
+    stricter = distance_matrix(kind, SAMPLE, mode, least + 5)
+    assert kept.isna().to_numpy().sum() <= stricter.isna().to_numpy().sum() and (stricter.isna() >= kept.isna()).all(axis=None)
+
+
+@pytest.mark.parametrize("kind, mode", KINDS_AND_MODES)
+def test_the_seventeen_keep_every_value_in_silence(kind, mode):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for codes in (LANGUAGES, MINION, SMILER): pd.testing.assert_frame_equal(distance_matrix(kind, codes, mode), distance_matrix(kind, codes, mode, 0))
 
 
 @pytest.mark.parametrize("kind, mode", KINDS_AND_MODES)
@@ -192,6 +216,156 @@ def test_features_are_those_of_the_wheel(raw):
     assert set(uriel_features("fam", ["ja"]).loc["ja"].pipe(lambda r: r.index[r == 1])) >= {"F_Japonic"}
 
 
+# ---- what is warned of
+
+def heard(f, *args, **options):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        f(*args, **options)
+    assert all(w.category is ThinDataWarning and w.filename == __file__ for w in caught) # the line that asked
+    return [str(w.message) for w in caught]
+
+
+def test_a_pair_is_warned_of_a_language_at_a_time():
+    assert heard(distance, "syntactic", "en", "pt") == heard(distance, "syntactic", "yrl", "yrl") == heard(distance, "syntactic", "yrl", "pt", min_shared=0) == []
+    one, = heard(distance, "syntactic", "yrl", "pt")
+    assert one == heard(distance, "syntactic", "en", "yrl")[0] == heard(distance, "syntactic", "yrl", "pap")[0] # one text, whatever the partner
+    assert "syntactic distance: URIEL knows 0 of 103 features of yrl (Nheengatu)" in one and "imputed" in one and ";" in one
+    assert [("yrl" in t, "pap" in t) for t in heard(distance, "syntactic", "yrl", "pap")] == [(True, False), (False, True)]
+    assert "no distance" in heard(distance, "syntactic", "yrl", "pt", "shared")[0] and "as published" in heard(distance, "syntactic", "sw", "pt", "published")[0]
+    assert "has no data for und" in heard(distance, "genetic", "und", "pt")[0] and heard(distance, "genetic", "yrl", "pt") == []
+    assert "0 of 28" in heard(distance, "phonological", "it", "en")[0] # asked for by name, one of the seventeen is no exception
+
+
+def test_a_pair_known_by_different_features():
+    u = load_uriel()
+    known = u.union[:, np.char.startswith(u.features, "S_")] >= 0
+    rows = np.flatnonzero(known.sum(1) >= MIN_SHARED["syntax"])
+    shared = known[rows].astype(int) @ known[rows].T
+    i, j = rows[np.array(np.unravel_index(shared.argmin(), shared.shape))]
+    assert shared.min() < MIN_SHARED["syntax"]
+    a, b = str(u.codes[i]), str(u.codes[j])
+    for kind, mode in (("syntactic", "shared"), ("hamming_syntax", "shared"), ("jaccard_syntax", "published")):
+        text, = heard(distance, kind, a, b, mode)
+        assert f"knows {shared.min()} of 103 features of both" in text and np.isnan(distance(kind, a, b, mode)) == (mode == "shared" or shared.min() == 0)
+        assert "both languages of 1 pairs" in heard(distance_matrix, kind, [a, b], mode)[0]
+    assert heard(distance, "syntactic", a, b) == heard(distance_matrix, "syntactic", [a, b]) == [] # each has its own vector
+
+
+def test_a_matrix_is_warned_of_once_and_names_the_least_known():
+    text, = heard(distance_matrix, "syntactic", ["en", "pap", "yrl", "pt"])
+    assert "yrl (0), pap (2)" in text and "en" not in text.split("of ")[-1].split(";")[0].split(", ")
+    text, = heard(distance_matrix, "syntactic", languages_with("syntactic"))
+    assert " more" in text and len(text) < 400
+    assert len(heard(distance_table, ["en", "yrl"], ["syntactic", "phonological", "genetic"])) == 2 # one a kind
+    assert heard(distance_table, ["en", "yrl"], ["syntactic"], min_shared=0) == heard(coverage, "syntactic", ["en", "yrl"]) == []
+
+
+def test_a_process_says_it_once_and_filters_are_obeyed():
+    ask = "import warnings; import xlt_nb.distances as d; from xlt_nb.distances import *\n{before}\nfor k in ('syntactic', 'syntactic', 'phonological'):\n  distance(k, 'yrl', 'en')\ndistance('syntactic', 'pt', 'yrl')"
+    def said(before, *flags):
+        p = subprocess.run([sys.executable, *flags, "-c", ask.format(before=before)], capture_output=True, text=True)
+        return p.returncode, p.stderr.count("ThinDataWarning:")
+    assert said("") == (0, 2) # a kind once
+    assert said("warnings.simplefilter('ignore', d.ThinDataWarning)") == (0, 0) == said("", "-W", "ignore")
+    assert said("", "-W", "error") == (1, 1)
+
+
+# ---- intervals
+
+PAIRS = [("en", "fr"), ("ja", "ar"), ("fa", "hi"), ("eu", "fi"), ("tr", "ko"), ("en", "ja")]
+COUNTED = [(k, m) for k, m in KINDS_AND_MODES if k in ANGULAR or k.split("_")[0] in MEASURES]
+
+
+@pytest.mark.parametrize("kind, mode", COUNTED)
+def test_interval_properties(kind, mode):
+    for a, b in PAIRS:
+        i = distance_interval(kind, a, b, mode, 99)
+        assert i == distance_interval(kind, a, b, mode, 99, seed=0) and i.low <= i.value <= i.high and 0 <= i.low and i.high <= 1
+        assert i.value == pytest.approx(distance(kind, a, b, mode)) and i.coverage == pytest.approx(coverage(kind, [a, b], mode).iloc[0, 1])
+        assert i.n_features > 0 and (i.low < i.high or i.value in (0, 1))
+        narrow = distance_interval(kind, a, b, mode, 99, level=0.5)
+        assert i.low <= narrow.low and narrow.high <= i.high
+    assert distance_interval(kind, "en", "eng", mode, 99)[:3] == (0, 0, 0)
+    if mode == "shared": assert np.isnan(distance_interval(kind, "en", "und", mode, 99)[:3]).all()
+
+
+@pytest.mark.parametrize("kind", [k for k in ANGULAR] + [f"{m}_syntax" for m in MEASURES])
+def test_interval_shrinks_with_the_root_of_the_number_of_features(kind):
+    c = D._COMPARISONS[kind]
+    v, use = D._compared(kind, resolve(["en", "ja"]), "shared")
+    x, y = v.values[:, use].astype(float)
+    once, often = (np.std(D._resampled(c, np.tile(x, k), np.tile(y, k), 2000, 1)) for k in (1, 9))
+    if kind.startswith("anderberg"): assert 1.7 < once/often < 3 # takes maxima: not smooth
+    else: assert once/often == pytest.approx(3, rel=0.15)
+
+
+def test_interval_covers_what_other_features_say():
+    "Databases drawn from that of the inventory: the 90% interval of each must hold the distance over all about that often."
+    rng, held = np.random.default_rng(0), []
+    c = D._COMPARISONS["inventory"]
+    v, use = D._compared("inventory", resolve(LANGUAGES), "knn")
+    for _ in range(150):
+        x, y = v.values[rng.choice(17, 2, replace=False)].astype(float)
+        some = rng.choice(len(x), len(x), replace=True) # another database of the same size
+        low, high = np.quantile(D._resampled(c, x[some], y[some], 300, int(rng.integers(1000))), [0.05, 0.95])
+        held.append(low <= c.value(*c.terms(x, y).sum(1)) <= high)
+    assert 0.8 <= np.mean(held) <= 0.97
+
+
+def test_interval_depends_on_its_seed_alone():
+    a, b = (distance_interval("syntactic", "en", "ja", seed=s) for s in (0, 1))
+    assert a.value == b.value and a != b and abs(a.low - b.low) < 0.05
+
+
+# ---- explanations
+
+SUMS = [("es", "ru"), ("ru", "es"), ("ar", "en"), ("tr", "ja"), ("sw", "eu"), ("zh", "cmn"), ("yrl", "pt"), ("und", "en"), ("und", "yrl"), ("es", "spa"), ("arb", "ar")]
+
+
+@pytest.mark.parametrize("kind, mode", KINDS_AND_MODES)
+def test_contributions_add_up(kind, mode):
+    for a, b in SUMS:
+        t, value = explain_distance(kind, a, b, mode, 0), distance(kind, a, b, mode, 0)
+        assert list(t.columns)[:6] == "feature value_a value_b source_a source_b contribution".split() and t.feature.is_unique
+        if np.isnan(value): assert t.contribution.isna().all()
+        else: assert t.contribution.sum() == pytest.approx(value, abs=2e-6) and (t.contribution >= 0).all() and t.contribution.is_monotonic_decreasing
+
+
+def test_where_values_come_from(raw):
+    t = explain_distance("syntactic", "en", "it").set_index("feature")
+    with np.load(uriel_dir()/"features.npz") as z: names, langs, feats = z["sources"], z["langs"].tolist(), z["feats"].tolist()
+    for feature in t.index[:20]:
+        has = slow_vectors.data[langs.index("ita"), feats.index(feature)] >= 0
+        assert t.source_b[feature] == (", ".join(names[has]) or "imputed")
+    assert set(t.source_a) & {"imputed", "unknown"} == set() and len(t) == 103
+    assert "unknown" in set(explain_distance("syntactic", "en", "it", "published").source_b) and set(explain_distance("phonological", "en", "it").source_b) == {"imputed"}
+    shared = explain_distance("syntactic", "en", "it", "shared")
+    assert len(shared) == 77 and not shared[["source_a", "source_b"]].isin(["unknown", "imputed"]).any(axis=None)
+    assert explain_distance("syntactic", "yrl", "en", "shared").empty and explain_distance("syntactic", "pap", "en", "shared").contribution.isna().all()
+
+
+def test_ancestors_and_places():
+    t = explain_distance("genetic", "es", "pt").set_index("feature")
+    assert {"F_Indo-European", "F_Romance"} <= set(t.index[(t.value_a == 1) & (t.value_b == 1)]) and t.contribution["F_Romance"] == 0
+    assert (t.value_a["spa"], t.value_b["spa"], t.value_a["por"]) == (1, 0, 0)
+    assert explain_distance("genetic", "es", "und").source_b.eq("no data").all()
+    to, back = (explain_distance("genetic", *pair, "published").set_index("feature") for pair in (("es", "ru"), ("ru", "es")))
+    assert to.contribution[to.value_a.eq(1)].sum() == back.contribution[back.value_a.eq(1)].sum() == 0 # the second line counts
+    place = explain_distance("geographic", "frr", "deu").iloc[0]
+    assert place.kilometres == pytest.approx(HALF_MERIDIAN*distance("geographic", "frr", "deu")) and 700 < place.kilometres < 730
+    assert place.value_a[0] > place.value_b[0] > 45 and np.isnan(explain_distance("geographic", "und", "en").kilometres.item())
+
+
+def test_a_users_distance_has_no_table():
+    register_distance("same_name", "made up", modes=("knn",))(lambda languages, mode: (np.zeros((len(languages),)*2), np.ones((len(languages),)*2)))
+    try:
+        assert distance("same_name", "en", "yrl") == 0 and heard(distance, "same_name", "en", "yrl") == []
+        with pytest.raises(XltError, match="taken apart.*genetic"): explain_distance("same_name", "en", "fr")
+        with pytest.raises(XltError, match="over features.*syntactic"): distance_interval("same_name", "en", "fr")
+    finally: del DISTANCES["same_name"]
+
+
 # ---- the paper
 
 def test_paper_distances():
@@ -224,6 +398,17 @@ def test_paper_medoids():
     (lambda: languages_with("genes"), "kind.*genetic"),
     (lambda: combined(["en", "fr"], {"anderberg": 1}), "kind.*anderberg"),
     (lambda: combined(["en", "fr"], {}), "weights"),
+    (lambda: distance("syntactic", "en", "fr", min_shared=-1), "min_shared: -1"),
+    (lambda: distance_matrix("syntactic", ["en", "fr"], min_shared=2.5), "min_shared: 2.5"),
+    (lambda: distance_table(["en", "fr"], min_shared=True), "min_shared: True"),
+    (lambda: distance_interval("syntax", "en", "fr"), "kind.*syntactic"),
+    (lambda: distance_interval("genetic", "en", "fr"), "over features.*syntactic"),
+    (lambda: distance_interval("syntactic", "en", "xx"), "language.*'xx'"),
+    (lambda: distance_interval("syntactic", "en", "fr", draws=98), "draws: 98"),
+    (lambda: distance_interval("syntactic", "en", "fr", level=95), "level: 95"),
+    (lambda: distance_interval("syntactic", "en", "fr", seed=-1), "seed: -1"),
+    (lambda: explain_distance("genetics", "en", "fr"), "kind.*genetic"),
+    (lambda: explain_distance("euclidean_genetic", "en", "fr"), "no sense.*published"),
 ])
 def test_errors_name_the_fault_and_the_nearest_choice(call, words):
     with pytest.raises(XltError, match=words): call()
@@ -309,6 +494,9 @@ def test_no_place_for_a_cache(wheel, monkeypatch):
 def test_broken_wheel_is_named(tmp_path, monkeypatch):
     (tmp_path/"features.npz").write_bytes(b"PK broken")
     with pytest.raises(XltError, match="features.npz.*reinstall"): D._read_wheel(tmp_path)
+    monkeypatch.setattr(D, "uriel_dir", lambda: tmp_path)
+    D._knowing_sources.cache_clear()
+    with pytest.raises(XltError, match="features.npz.*reinstall"): explain_distance("syntactic", "en", "fr")
 
 
 def test_rows_follow_each_files_own_order():
