@@ -416,8 +416,8 @@ def test_a_large_rectangle():
 
 @pytest.fixture
 def mine(tmp_path):
-    "A user's CSV: eight languages, 56 cells, an effect of syntax."
-    s = study(MINION, slope=-40, noise=1)
+    "A user's CSV: twelve languages, 132 cells, an effect of syntax."
+    s = study(LANGUAGES[:12], slope=-40, noise=1)
     s.loc[s.source != s.target, ["source", "target", "score"]].round(3).to_csv(tmp_path/"mine.csv", index=False)
     return tmp_path/"mine.csv"
 
@@ -432,7 +432,7 @@ def test_command_explains_a_csv(mine, tables, tmp_path):
     status, out, err = run(mine, "--kinds", "syntactic,geographic", "--out", tmp_path/"table.csv")
     assert status == 0 and not err and "Helps to choose a source: syntactic" in out and "**" not in out and "p_source" in out and "Held-out prediction" in out
     t = pd.read_csv(tmp_path/"table.csv")
-    assert list(t.distance) == ["syntactic", "geographic"] and t.verdict[0] == "source" and t.cells[0] == 56
+    assert list(t.distance) == ["syntactic", "geographic"] and t.verdict[0] == "source" and t.cells[0] == 132
     assert not list(tables.glob("regression*"))
 
 
