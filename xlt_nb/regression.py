@@ -9,19 +9,21 @@ __all__ = ['KEYS', 'DEFAULT_KINDS', 'VERDICTS', 'TOGETHER', 'too_small', 'commit
            'task_agreement', 'detectable_r', 'can_decide', 'as_text', 'plot_forest', 'plot_agreement', 'answers']
 
 # %% ../nbs/09_regression.ipynb #3121ae35
-import itertools, math, textwrap
+import bz2, codecs, csv, gzip, io, itertools, lzma, math, re, textwrap, warnings, zlib
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from tqdm.auto import tqdm
 
 from .core import RESULT_COLUMNS, XltError, check_choice, nearest, tables_dir
 from .calibration import LANGUAGE_SETS, detectable, honest_power
 from .corpora import UNITS, prior_distance, training_priors
 from .distances import DISTANCES, MODES, PAPER_DISTANCES, combined, distance_matrix, load_uriel
-from .languages import as_matrix, language
+from .languages import MACROLANGUAGES, as_matrix, language
 from .stats import (EFFECTS, additive_fit, adjust, bootstrap_languages, cells, correlate, label_permutations,
                           mixed_model, mrqap, noise_ceiling, qap, regress, within)
 
@@ -31,6 +33,7 @@ _CELL_COLUMNS = [*KEYS, "source", "target"] # what names a cell of one
 _MAIN_METRICS = ("micro_f1", "accuracy") # the main metric of a task: the first that a results table has
 _OWN_COLUMNS = ["source", "target", "score"] # asked of a user's table
 _OPTIONAL_COLUMNS = [*KEYS, "seed", "cost"] # taken if there; other numbers may serve as covariates
+_KNOWN = {*_OWN_COLUMNS, *_OPTIONAL_COLUMNS, *RESULT_COLUMNS}
 
 def _main_metric_of(metrics: pd.Series) -> str:
     "The first main metric that a data set has."
@@ -46,86 +49,238 @@ def _results_scores(table: pd.DataFrame) -> pd.DataFrame:
     runs = table[table.metric == main].groupby([*_CELL_COLUMNS, "seed"], sort=False)
     return runs[["score", "cost"]].mean().reset_index()
 
+# %% ../nbs/09_regression.ipynb #e21788c8
+class _Fault(NamedTuple):
+    "What is wrong with some lines of a table, in words."
+    kind: str # of `_FAULTS`
+    lines: list
+    said: str
+
+_FAULTS = {"fields": "with more fields than columns", "language": "with an unknown language",
+           "number": "without a number where one is needed", "twice": "with a cell that stands there already"}
+_SHOWN, _ALSO_SHOWN, _WIDEST = 20, 5, 60 # faults, further lines of one, characters of a value
+
+def _listed(items: list, most: int) -> str:
+    "The first of many, and how many more."
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(map(str, items[:most])) + more
+
+def _short(text: str) -> str: return repr(text if len(text) <= _WIDEST else text[:_WIDEST] + "…")
+
+def _said(fault: _Fault, name: str) -> str:
+    "A fault as a line."
+    first, *more = sorted(fault.lines)
+    also = f" (also line{'s' if more[1:] else ''} {_listed(more, _ALSO_SHOWN)})" if more else ""
+    return f"{name}:{first}: {fault.said}{also}"
+
+# %% ../nbs/09_regression.ipynb #ffbfe4c8
+_MANY = "{name}: {rows} of {n} rows cannot be used; mend them, or leave them out (--skip, skip=True)"
+_LEFT_OUT = "{name}: {rows} of {n} rows left out: {kinds}"
+
+def _rows_of(faults) -> set: return set(itertools.chain.from_iterable(f.lines for f in faults))
+
+def _by_kind(faults) -> dict: # what is wrong, with the number of rows -> faults
+    parts = {kind: [] for kind in _FAULTS}
+    for fault in sorted(faults, key=lambda f: min(f.lines)): parts[fault.kind].append(fault)
+    return {f"{len(_rows_of(part))} {_FAULTS[kind]}": part for kind, part in parts.items() if part}
+
+def _all_said(faults, name: str, n: int) -> str:
+    "The message for all faults of a table of `n` rows."
+    if len(faults) == 1: return _said(faults[0], name)
+    kinds = _by_kind(faults)
+    lines, share = [_MANY.format(name=name, rows=len(_rows_of(faults)), n=n)], _SHOWN//len(kinds)
+    for kind, part in kinds.items():
+        lines += [f"{kind}:", *[f"  {_said(fault, name)}" for fault in part[:share]]]
+        if len(part) > share: lines.append(f"  … and {len(part) - share} more")
+    return "\n".join(lines)
+
 # %% ../nbs/09_regression.ipynb #e359fba6
-_ONE_COLUMN = ("{name}: one column {found!r}; "
-               "columns are separated by commas, the first line names them: {wanted}")
+_ONE_COLUMN = ("{name}: one column {found}; columns are separated by commas, semicolons or tabs, "
+               "the first line names them: {wanted}")
+_COLUMN_TWICE = "{name}: the first line names the column {column!r} twice"
 _NO_COLUMN = ("{name}: no column {column!r} (found {found}{hint}); "
               "a table of one's own needs {wanted} and may have {optional}")
 
-def _check_columns(table: pd.DataFrame, name: str):
+def _header(columns) -> list:
+    "Names of columns, without blanks; those that mean something here in small letters."
+    names = [c.strip() if isinstance(c, str) else c for c in columns]
+    return [str(c).lower() if str(c).lower() in _KNOWN else c for c in names]
+
+def _check_columns(columns: list, name: str):
     "An `XltError` for columns that are missing or that nobody can use."
     wanted, optional = ", ".join(_OWN_COLUMNS), ", ".join(_OPTIONAL_COLUMNS)
-    if len(table.columns) == 1:
-        raise XltError(_ONE_COLUMN.format(name=name, found=table.columns[0], wanted=wanted))
+    if len(columns) == 1: raise XltError(_ONE_COLUMN.format(name=name, found=_short(str(columns[0])), wanted=wanted))
+    twice = [c for k, c in enumerate(columns) if c in columns[:k]]
+    if twice: raise XltError(_COLUMN_TWICE.format(name=name, column=twice[0]))
     for column in _OWN_COLUMNS:
-        if column in table: continue
-        near, found = nearest(column, table.columns, 1, 0.3), ", ".join(map(str, table.columns))
+        if column in columns: continue
+        near, found = nearest(column, columns, 1, 0.3), _listed([str(c)[:_WIDEST] for c in columns], _SHOWN)
         hint = f"; is it {near[0]!r}?" if near else ""
         raise XltError(_NO_COLUMN.format(name=name, column=column, found=found, hint=hint,
                                          wanted=wanted, optional=optional))
 
 # %% ../nbs/09_regression.ipynb #f28d8d05
-_NO_NUMBER = "{name}:{line}: {column} {value!r} is not a number (leave out the row of a missing cell)"
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+([.,])?[0-9]*|([.,])[0-9]+)(?:e[+-]?[0-9]+)?(\s?%)?", re.IGNORECASE)
 
-def _numbers(column: pd.Series, name: str) -> pd.Series:
-    "A column as numbers; an `XltError` with the line of the first that is none."
-    values = pd.to_numeric(column, errors="coerce")
-    bad = column[~np.isfinite(values.to_numpy(float))]
-    if bad.empty: return values
-    where = dict(name=name, line=bad.index[0], column=column.name)
-    raise XltError(_NO_NUMBER.format(**where, value=bad.iloc[0]))
+def _mark(text: str) -> str | None: # "." or ","; "": a whole number; None: not a number
+    "The decimal mark of a number."
+    found = _NUMBER.fullmatch(text)
+    return found and (found[1] or found[2] or "")
+
+def _texts(column: pd.Series) -> pd.Series:
+    "What stands in a column; an empty text where a value is missing."
+    return column.astype(object).where(column.notna(), "").map(lambda value: str(value).strip())
+
+# %% ../nbs/09_regression.ipynb #88e68885
+def _decimal_mark(table: pd.DataFrame) -> str: # "." or ","
+    "How a table writes its numbers."
+    count = _texts(table.score).map(_mark).value_counts()
+    points, commas = (count.get(mark, 0) for mark in ".,")
+    if points + commas: return "," if commas > points else "."
+    others = table.columns.difference([*_CELL_COLUMNS, "seed", "score"], sort=False)
+    texts = itertools.chain.from_iterable(_texts(table[c]) for c in others)
+    marks = {_mark(text) for text in texts if not re.search(r",[0-9]{3}\s?%?$", text)}
+    return "," if "," in marks and "." not in marks else "."
+
+# %% ../nbs/09_regression.ipynb #d1837f45
+_NO_NUMBER = "{column} {value} is not a number (leave out the row of a missing cell)"
+_UNLIKE = "{column} {value} is not written like the other numbers (decimal mark {mark!r}; percent signs at all or none)"
+
+def _parsed(column: pd.Series, mark: str) -> pd.Series: # NaN where there is no number
+    "A column as numbers."
+    if pd.api.types.is_numeric_dtype(column): return column.where(np.isfinite(column.to_numpy(float)))
+    texts = _texts(column)
+    percent = texts.map(lambda text: text.endswith("%")).astype(bool)
+    fine = texts.map(_mark).isin(["", mark]) & (percent == (percent.mean() > 0.5))
+    plain = texts.map(lambda text: text.rstrip("%").rstrip().replace(mark, "."))
+    values = pd.to_numeric(plain.where(fine), errors="coerce")
+    return values.where(np.isfinite(values.to_numpy(float)))
+
+def _no_numbers(column: pd.Series, mark: str) -> list: # of faults
+    "Lines of a column where no number stands."
+    bad, faults = _texts(column[_parsed(column, mark).isna()]), []
+    for text, rows in bad.groupby(bad, sort=False):
+        is_number = _mark(text) is not None and np.isfinite(float(text.rstrip("%").replace(",", ".")))
+        why = _UNLIKE if is_number else _NO_NUMBER
+        said = why.format(column=column.name, value=_short(text), mark=mark)
+        faults.append(_Fault("number", list(rows.index), said))
+    return faults
 
 # %% ../nbs/09_regression.ipynb #4debdea3
-def _codes(column: pd.Series, name: str) -> dict: # what stands in the file -> code of the language
-    "Codes of a column of languages; an `XltError` with the line of the first that is none."
-    codes = {}
-    for given in column.unique():
-        try: codes[given] = language(given.strip() if isinstance(given, str) else given).code
-        except XltError as e:
-            line = column.index[column == given][0]
-            raise XltError(f"{name}:{line}: {column.name}: {e}") from e
-    return codes
+def _unknown(given: str, error, rows: pd.DataFrame, codes: dict) -> _Fault: # rows: where it stands
+    "The fault for a code that is none."
+    near = nearest(given, codes, 1, 0.6)
+    hint = f"; nearest in the table: {near[0]}" if near else ""
+    why = str(error).replace(repr(given), _short(given))
+    return _Fault("language", sorted(set(rows.index)), f"{rows.column.iloc[0]}: {why}{hint}")
+
+def _codes(table: pd.DataFrame) -> tuple: # (what stands in the table -> code, faults)
+    "Codes of the sources and targets of a table."
+    places = pd.concat([_texts(table[c]).to_frame("given").assign(column=c) for c in ("source", "target")])
+    codes, errors = {}, []
+    for given, rows in places.groupby("given", sort=False):
+        try: codes[given] = language(given).code
+        except XltError as e: errors.append((given, e, rows))
+    return codes, [_unknown(*found, codes) for found in errors]
+
+# %% ../nbs/09_regression.ipynb #f565ae57
+_MIXED = "{name}: more than one code for a language: {listed}"
+_ONE_LANGUAGE = "{given} are read as {code!r}"
+
+def _variety(code: str) -> str:
+    "The variety that speaks for a language."
+    iso3 = language(code).iso3
+    return MACROLANGUAGES.get(iso3, (iso3,))[0]
+
+def _merged(codes: dict, name: str) -> tuple: # (what stands in the table -> code, warnings)
+    "Codes, one for each language."
+    given = pd.DataFrame({"given": list(codes), "code": list(codes.values())}, dtype=object)
+    merged, mixed = dict(codes), []
+    for _, part in given.groupby(given.code.map(_variety), sort=False):
+        kept = min(part.code, key=lambda code: language(code).iso3 not in MACROLANGUAGES)
+        merged |= dict.fromkeys(part.given, kept)
+        spellings = list({text.lower(): repr(text) for text in part.given}.values())
+        if spellings[1:]: mixed.append(_ONE_LANGUAGE.format(given=" and ".join(spellings), code=kept))
+    return merged, [_MIXED.format(name=name, listed=_listed(mixed, _ALSO_SHOWN))] if mixed else []
 
 # %% ../nbs/09_regression.ipynb #e0b5b361
-_TWICE = "{name}:{line}: the cell {source}→{target} stands in line {first} already; {remedy}"
+_TWICE = "the cell {source}→{target} stands in line {first} already; {remedy}"
 _NEEDS_SEEDS = "runs of one cell need different seeds"
 _NEEDS_NAMES = "name runs apart by a column 'seed', data sets by 'task', 'corpus' or 'encoder'"
 
-# %% ../nbs/09_regression.ipynb #6c6835fe
-def _check_twice(table: pd.DataFrame, name: str):
-    "An `XltError` for a cell that comes twice."
+def _twice(table: pd.DataFrame) -> list: # of faults
+    "Lines with a cell that stands there already."
     same = [*_CELL_COLUMNS, "seed"] if "seed" in table else _CELL_COLUMNS
-    twice = table[table.duplicated(same)]
-    if twice.empty: return
-    row = twice.iloc[0]
-    first = table.index[(table[same] == row[same]).all(axis=1)][0]
-    remedy = _NEEDS_SEEDS if "seed" in table else _NEEDS_NAMES
-    raise XltError(_TWICE.format(name=name, line=twice.index[0], source=row.source, target=row.target,
-                                 first=first, remedy=remedy))
+    remedy, faults = _NEEDS_SEEDS if "seed" in table else _NEEDS_NAMES, []
+    for _, rows in table[table.duplicated(same, keep=False)].groupby(same, sort=False, dropna=False):
+        first, *again = rows.index
+        cell = dict(source=rows.source.iloc[0], target=rows.target.iloc[0])
+        faults.append(_Fault("twice", again, _TWICE.format(**cell, first=first, remedy=remedy)))
+    return faults
+
+# %% ../nbs/09_regression.ipynb #5cabd651
+_LOST = "{name}: column {column!r} is left out, since not all of it is numbers: {said}"
+
+def _with_numbers(table: pd.DataFrame, mark: str, name: str) -> tuple: # (table, warnings)
+    "A table whose further columns are numbers."
+    notes = []
+    for column in table.columns.difference([*_CELL_COLUMNS, "seed"], sort=False):
+        values = _parsed(table[column], mark)
+        if values.notna().all():
+            table = table.assign(**{column: values})
+            continue
+        said = _said(_no_numbers(table[column], mark)[0], name)
+        if values.notna().mean() > 0.5: notes.append(_LOST.format(name=name, column=column, said=said))
+        table = table.drop(columns=column)
+    return table, notes
+
+_FRACTIONS = ("{name}: all scores lie between 0 and 1; they are read as they stand, "
+              "so slopes and errors are in these units and not in points (0 to 100)")
+
+def _fractions(table: pd.DataFrame, name: str) -> list: # of warnings
+    return [_FRACTIONS.format(name=name)] if len(table) and table.score.between(0, 1).all() else []
+
+def _named(table: pd.DataFrame, codes: dict, name: str) -> pd.DataFrame:
+    "A table with the code of every language and the name of its data set."
+    table = table.assign(**{c: _texts(table[c]).map(codes) for c in ("source", "target")})
+    defaults = zip(KEYS, ("", Path(name).stem, ""))
+    return table.assign(**{c: _texts(table[c]) if c in table else default for c, default in defaults})
 
 # %% ../nbs/09_regression.ipynb #ecb83664
-def _own_scores(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    "A user's table, checked; its index is the line in the file."
-    _check_columns(table, name)
-    table = table.rename_axis(None).copy()
-    for c in ("source", "target"): table[c] = table[c].map(_codes(table[c], name))
-    for c, default in zip(KEYS, ("", Path(name).stem, "")):
-        table[c] = table[c].astype(str) if c in table else default
-    table["score"] = _numbers(table.score, name)
-    for c in set(table.columns) - {*_CELL_COLUMNS, "seed", "score"}:
-        is_numeric = pd.to_numeric(table[c], errors="coerce").notna().all()
-        if c == "cost" or is_numeric: table[c] = _numbers(table[c], name)
-        else: table = table.drop(columns=c)
-    _check_twice(table, name)
-    return table
+def _without(table: pd.DataFrame, faults) -> pd.DataFrame: return table[~table.index.isin(list(_rows_of(faults)))]
 
-# %% ../nbs/09_regression.ipynb #de4f66a1
+def _checked(table: pd.DataFrame, name: str, faults) -> tuple: # (good rows, faults, warnings)
+    "A user's table; its index is the line in the file, and `faults` are those that its reader found."
+    _check_columns(list(table.columns), name)
+    table = _without(table, faults).rename_axis(None)
+    empty = [c for c in table if c not in _OWN_COLUMNS and _texts(table[c]).eq("").all()]
+    table, mark = table.drop(columns=empty), _decimal_mark(table)
+    codes, unknown = _codes(table)
+    codes, mixed = _merged(codes, name)
+    numbers = [_no_numbers(table[c], mark) for c in ("score", "cost") if c in table]
+    found = [*unknown, *itertools.chain.from_iterable(numbers)]
+    table = _named(_without(table, found), codes, name)
+    twice = _twice(table)
+    table, lost = _with_numbers(_without(table, twice), mark, name)
+    return table, [*faults, *found, *twice], [*mixed, *lost, *_fractions(table, name)]
+
+def _own_scores(table: pd.DataFrame, name: str, faults, skip: bool) -> pd.DataFrame:
+    "The rows of a user's table; an `XltError` for all that is wrong with it, if that is not to be skipped."
+    n, (good, faults, notes) = len(table), _checked(table, name, faults)
+    left_out = dict(name=name, rows=len(_rows_of(faults)), n=n, kinds=", ".join(_by_kind(faults)))
+    if faults and skip: notes.append(_LEFT_OUT.format(**left_out))
+    for note in notes: warnings.warn(note, stacklevel=3)
+    if faults and not skip: raise XltError(_all_said(faults, name, n))
+    if good.empty: raise XltError(_NO_ROWS.format(name=name, least=_MIN_LANGUAGES))
+    return good
+
+# %% ../nbs/09_regression.ipynb #20ea16ae
 _MIN_LANGUAGES, _MIN_CELLS = 5, 12 # below this nothing is estimated
+_NO_ROWS = "{name}: no rows; 0 languages, at least {least} are needed"
 _FEW_LANGUAGES = "{n} languages with cells off the diagonal; at least {least} are needed"
 _FEW_CELLS = ("{n} cells off the diagonal for {sources} sources and {targets} targets; "
               "at least {least} are needed")
 
-# %% ../nbs/09_regression.ipynb #20ea16ae
 def too_small(table: pd.DataFrame) -> str: # "" if it is large enough
     "Why a data set is too small for this chapter."
     pairs = table[table.source != table.target].drop_duplicates(["source", "target"])
@@ -141,7 +296,6 @@ def _columns(path) -> list:
     "Names in the first line of a CSV file."
     with open(path, encoding="utf8") as f: return f.readline().strip().split(",")
 
-# %% ../nbs/09_regression.ipynb #61340903
 def committed_tables() -> list: # paths
     "The committed results tables of single-source transfer."
     return [p for p in sorted(tables_dir().glob("transfer_*.csv")) if _columns(p) == RESULT_COLUMNS]
@@ -155,23 +309,82 @@ def _file_of(path) -> Path:
     names = {p.stem: p for p in tables} | {p.stem.removeprefix("transfer_"): p for p in tables}
     file = names.get(str(path), Path(path).expanduser())
     if file.is_file(): return file
-    beside = [p.name for p in file.parent.glob("*.csv")] if file.parent.is_dir() else []
+    beside = [p.name for p in file.parent.glob("*.[ct]sv*")] if file.parent.is_dir() else []
     near = [*nearest(file.name, beside, 2), *nearest(path, names, 2)] or names
     raise XltError(_NO_FILE.format(given=str(path), near=", ".join(map(str, near)) or "none"))
 
+# %% ../nbs/09_regression.ipynb #5a1b6b74
+_OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_NOT_CSV = "{file}{line}: not a table in CSV ({why})"
+_NULLS = "null characters, as in UTF-16 without a byte order mark; save it as UTF-8"
+
+def _text(file: Path) -> str:
+    "The text of a file; an `XltError` where it is none."
+    line = ""
+    try:
+        with _OPENERS.get(file.suffix.lower(), open)(file, "rb") as f: raw = f.read()
+        if raw.startswith(b"PK\3\4"): raise OSError("a workbook or a zip archive; save the sheet as CSV")
+        text = raw.decode("utf-16" if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
+        why = _NULLS if "\0" in text else "" if text.strip() else "the file is empty"
+    except UnicodeDecodeError as e:
+        why, line = f"{e.reason} in {e.encoding}; save it as UTF-8", f":{raw.count(10, 0, e.start) + 1}"
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as e: why = str(e)
+    if why: raise XltError(_NOT_CSV.format(file=file, line=line, why=why))
+    return text
+
+# %% ../nbs/09_regression.ipynb #418efa11
+_SEPARATORS = ",;\t"
+
+def _separator(text: str) -> str:
+    "What separates the columns of a file."
+    first = next(line for line in io.StringIO(text, newline=None) if line.strip())
+    def found(separator):
+        names = _header(next(csv.reader([first], delimiter=separator, skipinitialspace=True)))
+        return len(_KNOWN & set(names)), len(names)
+    return max(_SEPARATORS, key=found)
+
+def _rows(text: str, file: Path) -> tuple: # (separator, list of (line, fields)); empty rows are passed over
+    "The rows of a file."
+    rows, line = [], 1
+    try:
+        separator = _separator(text)
+        lines = io.StringIO(text, newline=None)
+        reader = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
+        for row in reader:
+            fields = [field.strip() for field in row]
+            if any(fields): rows.append((line, fields))
+            line = reader.line_num + 1
+    except csv.Error as e: raise XltError(_NOT_CSV.format(file=file, line=f":{line}", why=e)) from e
+    if not rows: raise XltError(_NOT_CSV.format(file=file, line="", why="the file is empty"))
+    return separator, rows
+
+def _results_table(text: str, separator: str, first: int, file: Path) -> pd.DataFrame:
+    "A results table of a study."
+    types = dict.fromkeys(["sources", "target", "encoder"], str)
+    how = dict(sep=separator, dtype=types, keep_default_na=False, na_values=[""], skiprows=first - 1)
+    try: table = pd.read_csv(io.StringIO(text), **how)
+    except pd.errors.ParserError as e: raise XltError(_NOT_CSV.format(file=file, line="", why=e)) from e
+    table = table.set_axis(_header(table.columns), axis=1)
+    for c in ("value", "cost"):
+        if not pd.api.types.is_numeric_dtype(table[c]): raise XltError(f"{file}: not all of column {c!r} is numbers")
+    return table
+
 # %% ../nbs/09_regression.ipynb #78a57150
-def _read_csv(path) -> tuple: # (table whose index is the line in the file, name for messages)
+_FIELDS = "{found} values, but the first line names {n} columns{hint}"
+_COMMA_HINT = " (decimal commas need semicolons or tabs between columns, or quotes)"
+
+def _read_csv(path) -> tuple: # (table whose index is the line in the file, name for messages, faults)
     "A file of scores as it stands: texts, or a results table with its types."
     file = _file_of(path)
-    as_texts = dict(dtype=str, keep_default_na=False, skip_blank_lines=False, skipinitialspace=True)
-    try: table = pd.read_csv(file, encoding="utf-8-sig", **as_texts)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
-        raise XltError(f"{file}: not a table in CSV ({e})") from e
-    if set(RESULT_COLUMNS) <= set(table):
-        types = {"sources": str, "target": str}
-        return pd.read_csv(file, dtype=types, keep_default_na=False, na_values=[""]), str(file)
-    table.index = range(2, len(table) + 2)
-    return table[(table != "").any(axis=1)], str(file)
+    text = _text(file)
+    separator, ((first, header), *rows) = _rows(text, file)
+    columns, n = _header(header), len(header)
+    if set(RESULT_COLUMNS) <= set(columns): return _results_table(text, separator, first, file), str(file), []
+    hint = _COMMA_HINT if separator == "," else ""
+    said = {line: _FIELDS.format(found=len(row), n=n, hint=hint) for line, row in rows if any(row[n:])}
+    values = [(row + [""]*n)[:n] for _, row in rows]
+    table = pd.DataFrame(values, index=[line for line, _ in rows], columns=columns, dtype=str)
+    return table.loc[:, [c != "" for c in columns]], str(file), [_Fault("fields", [k], v) for k, v in said.items()]
 
 # %% ../nbs/09_regression.ipynb #4f7fcc99
 _NO_TABLES = ("{folder}: no table transfer_*.csv; "
@@ -192,17 +405,21 @@ def _check_size(table: pd.DataFrame, name: str):
         if why := too_small(part): raise XltError(f"{name}: {which}{why}")
 
 # %% ../nbs/09_regression.ipynb #402fedd9
+def _numbered(table: pd.DataFrame) -> pd.DataFrame:
+    "A table in memory, as if it had been read."
+    return table.set_axis(_header(table.columns), axis=1).set_axis(range(2, len(table) + 2))
+
 def read_scores(
     path="", # CSV file, name of a committed table, a list of them, or a table; empty: all committed ones
+    skip: bool = False, # leave out rows that cannot be used, with a warning that counts them
 ) -> pd.DataFrame: # task, corpus, encoder, source, target, seed, score, other numbers; one row a run and target
-    "Scores of single runs."
-    if isinstance(path, pd.DataFrame): table, name = path.set_axis(range(2, len(path) + 2)), "table"
-    elif isinstance(path, (list, tuple)): return pd.concat(map(read_scores, path), ignore_index=True)
+    "Scores of single runs; an `XltError` names all rows that cannot be used."
+    if isinstance(path, (list, tuple)): return pd.concat([read_scores(p, skip) for p in path], ignore_index=True)
+    if isinstance(path, pd.DataFrame): table, name, faults = _numbered(path), "table", []
     elif not str(path): return read_scores(_all_committed())
-    else: table, name = _read_csv(path)
+    else: table, name, faults = _read_csv(path)
     if set(RESULT_COLUMNS) <= set(table): return _results_scores(table).reset_index(drop=True)
-    if table.empty: raise XltError(f"{name}: no rows; 0 languages, at least {_MIN_LANGUAGES} are needed")
-    table = _own_scores(table, name)
+    table = _own_scores(table, name, faults, skip)
     _check_size(table, name)
     return table.reset_index(drop=True)
 
@@ -222,9 +439,10 @@ def average_seeds(
 # %% ../nbs/09_regression.ipynb #d672e639
 def read_transfer(
     path_or_name="", # CSV file, name of a committed table, a list of them, or a table; empty: all committed
+    skip: bool = False, # leave out rows that cannot be used, with a warning that counts them
 ) -> pd.DataFrame: # one row a cell of a data set: score (points), sd, seeds, seen, cost, covariates
     "A transfer table: one row a cell, averaged over seeds."
-    return average_seeds(read_scores(path_or_name))
+    return average_seeds(read_scores(path_or_name, skip))
 
 # %% ../nbs/09_regression.ipynb #d633190c
 # the declared family of distances
@@ -503,6 +721,7 @@ def explain(
     draws: int = 1000, # bootstrap draws of languages
     seed: int = 0, # of permutations and draws
     level: float = 0.95, # of the intervals
+    progress: bool = False, # a bar over the distances of each data set
 ) -> pd.DataFrame: # a row a data set and distance; correlations, slopes (points per unit), p-values, shares
     "What each distance says about each matrix of a transfer table."
     rows = []
@@ -512,7 +731,8 @@ def explain(
         languages = y.index.union(y.columns, sort=False)
         families, ceiling = family_groups(languages), _ceiling(runs)
         given = _predictors(part, covariates, mode)
-        for name, x in _predictors(part, distances, mode).items():
+        wanted, bar = _predictors(part, distances, mode), dict(desc=dataset_name(key), unit="distance")
+        for name, x in tqdm(wanted.items(), **bar, disable=not progress, leave=False):
             row = dict(zip(KEYS, key)) | {"distance": name, "languages": len(languages), "cells": 0}
             row |= _correlations(y, x, families, permutations, draws, seed, level)
             row |= _slopes(y, x, given, families, level)
