@@ -11,7 +11,8 @@ import pandas as pd
 
 from test_regression import big_languages, study
 from xlt_nb.core import atomic_path, tables_dir
-from xlt_nb.regression import explain, heldout, read_transfer, together, variance_components
+from xlt_nb.regression import explain, heldout, together, variance_components
+from xlt_nb.scores import read_transfer
 
 SOURCES, TARGETS = 65, 105
 PARTS = {"explain, 10,000 permutations": explain, "held-out languages and families": heldout,

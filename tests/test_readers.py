@@ -528,7 +528,7 @@ def test_no_index_no_matrix(tmp_path):
 
 def test_published_scores_are_nobody_elses():
     "No data set of ours has the name of a published one, and every name stands for one data set."
-    from xlt_nb.regression import KEYS
+    from xlt_nb.scores import KEYS
     index, parts = published_index(), litmus_index()
     names = [*index.corpus, *parts.corpus]
     tables = [table for path in tables_dir().glob("*.csv") if "corpus" in (table := pd.read_csv(path))]
@@ -545,7 +545,8 @@ def test_published_scores_are_nobody_elses():
 
 
 def test_published_scores_are_explained():
-    from xlt_nb.regression import add_covariates, explain, read_transfer
+    from xlt_nb.regression import add_covariates, explain
+    from xlt_nb.scores import read_transfer
     twelve = "nl de sv fr it es pt pl ru tr ko ja".split()
     table = read_published("wikiann-xlmr-base").query("source in @twelve and target in @twelve")
     transfer = read_transfer(table)

@@ -1,20 +1,20 @@
 "`xlt_nb.regression`: tables of one's own, planted and absent effects, rectangles and holes, errors, the chapter and the command on a user's CSV."
-import io, shutil, subprocess, sys
+import codecs, csv as csv_format, gzip, io, lzma, shutil, subprocess, sys, warnings
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import papermill, pytest
+from hypothesis import event, given, settings, strategies as st
 
 from xlt_nb.cli import main
 from xlt_nb.core import RESULT_COLUMNS, XltError
 from xlt_nb.distances import DISTANCES, PAPER_DISTANCES, distance_matrix, family_groups, lineage, load_uriel
-from xlt_nb.languages import LANGUAGES, as_matrix
-from xlt_nb.regression import (DEFAULT_KINDS, VERDICTS, _folds, _predictions, add_covariates, add_distances, answers,
-                               average_seeds, can_decide, committed_tables, datasets, distance_tables, explain,
-                               heldout, read_scores, read_transfer, task_agreement, together,
-                               too_small, variance_components)
+from xlt_nb.languages import LANGUAGES, MACROLANGUAGES, as_matrix, language
+from xlt_nb.regression import (DEFAULT_KINDS, VERDICTS, _folds, _predictions, add_covariates, add_distances, answers, can_decide,
+                               datasets, distance_tables, explain, heldout, task_agreement, together, variance_components)
+from xlt_nb.scores import average_seeds, committed_tables, read_scores, read_transfer, too_small
 from xlt_nb.stats import EFFECTS, additive_fit, bootstrap_languages, correlate, mixed_model, qap, regress, within
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -78,7 +78,8 @@ def test_several_data_sets_and_covariates_in_one_file(tmp_path):
 BAD = {
     "misspelt column": (csv(lines(), "scource,target,score"), "no column 'source'.*is it 'scource'"),
     "no score": (csv(lines(), "source,target,f1"), "no column 'score'.*found source, target, f1"),
-    "semicolons": (csv([r.replace(",", ";") for r in lines()], "source;target;score"), "separated by commas"),
+    "other separator": (csv([r.replace(",", "|") for r in lines()], "source|target|score"), "one column 'source.target.score'; columns are separated by commas, semicolons or tabs"),
+    "column twice": (csv([f"{r},1" for r in lines()], "source,target,score,Score"), "names the column 'score' twice"),
     "unknown language": (csv([*lines()[:8], "xq9,en,3"]), "my.csv:10: source: language: 'xq9' is not"),
     "name of a language": (csv([*lines()[:8], "es,Koreen,3"]), r"my.csv:10: target: .*ko \(Korean\)"),
     "not a number": (csv([*lines()[:4], "en,de,high"]), "my.csv:6: score 'high' is not a number"),
@@ -90,7 +91,15 @@ BAD = {
     "too few cells": (csv([r for r in lines() if r[:2] in ("de", "en")]), "8 cells off the diagonal for 2 sources and 5 targets; at least 12"),
     "no rows": ("source,target,score\n", "no rows"),
     "empty file": ("", "not a table in CSV"),
-    "ragged": (csv([*lines(), "de,en,3,4,5,6"]), "not a table in CSV"),
+    "only blanks": (" \n\t\n", "not a table in CSV .the file is empty"),
+    "only separators": (",,\n;;\n", "one column ';;'"),
+    "ragged": (csv([*lines(), "de,en,3,4,5,6"]), "my.csv:27: 6 values, but the first line names 3 columns .decimal commas need"),
+    "open quote": (csv([*lines()[:4], '"en,de,3', *lines()[5:]]), "my.csv:6: not a table in CSV .unexpected end of data"),
+    "null": (csv([*lines(), "\0"]), "null characters, as in UTF-16"),
+    "percent signs at some": (csv([*[f"{r}%" for r in lines()[:-1]], lines()[-1]]), "my.csv:26: score '41' is not written like the other numbers .decimal mark '.'; percent signs at all or none.$"),
+    "two decimal marks": (csv([*[f"{r},5".replace(",", ";", 2) for r in lines()[:-1]], "tr;tr;4.5"], "source;target;score"), "my.csv:26: score '4.5' is not written like the other numbers .decimal mark ','"),
+    "thousands": (csv([r.replace(",", ";") + ";1,200" for r in lines()], "source;target;score;cost"), r"my.csv:2: cost '1,200' is not written like the other numbers .decimal mark '\.'; percent signs at all or none. .also lines 3, 4, 5, 6, 7 and 19 more"),
+    "a slip": (csv([*lines(), "en_,de,3"]), "my.csv:27: source: language: 'en_' is not .*; nearest in the table: en$"),
 }
 
 
@@ -98,6 +107,173 @@ BAD = {
 def test_errors_say_where_and_what(name, tmp_path):
     text, message = BAD[name]
     with pytest.raises(XltError, match=message): read_transfer(write(tmp_path, text))
+
+
+def read_noting(*args, **kwargs):
+    "What is read, and the warnings."
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        table = read_scores(*args, **kwargs)
+    return table, [str(w.message) for w in found]
+
+
+FAULTY = [*lines(), "xq9,en,1", "en,xq9,2", "xq9,xq9,3", "Koreen,de,4", "de,en,5", "de,en,6", "fr,de,nan", "fr,en,", "fr,es,high", "fr,ko,1,2,3", "fr,tr,1e999"]
+
+
+def test_all_faults_are_said_at_once(tmp_path):
+    with pytest.raises(XltError) as e: read_scores(write(tmp_path, csv(FAULTY)))
+    said = str(e.value).replace(f"{tmp_path}/", "").split("\n")
+    assert said[0].startswith("my.csv: 11 of 36 rows cannot be used; mend them, or leave them out")
+    assert [x for x in said[1:] if x[0] != " "] == ["1 with more fields than columns:", "4 with an unknown language:", "4 without a number where one is needed:", "2 with a cell that stands there already:"]
+    places = [x.split(": ")[0].strip() for x in said if x[0] == " "]
+    assert places == [f"my.csv:{n}" for n in (36, 27, 30, 33, 34, 35, 37, 31)]
+    assert "'xq9'" in said[4] and said[4].endswith("(also lines 28, 29)") and "ko (Korean)" in said[5]
+    assert "stands in line 3 already" in said[-1] and said[-1].endswith("(also line 32)")
+
+
+def test_many_faults_are_counted(tmp_path):
+    rows = [f"x{a}{b},en,1" for a in "qvw" for b in range(10, 20)]
+    with pytest.raises(XltError) as e: read_scores(write(tmp_path, csv([*lines(), *rows])))
+    said = str(e.value).split("\n")
+    assert "30 of 55 rows" in said[0] and len([x for x in said if "my.csv:" in x[1:] and x[0] == " "]) == 20 and said[-1] == "  … and 10 more"
+    with pytest.raises(XltError) as e: read_scores(write(tmp_path, csv([*lines(), *rows, *[f"sv,{t},x{k}" for k, t in enumerate(FIVE*3)]])))
+    assert str(e.value).count("  … and ") == 2 and "… and 20 more" in str(e.value) and "… and 5 more" in str(e.value)
+
+
+def test_faulty_rows_are_left_out_and_counted(tmp_path):
+    table, notes = read_noting(write(tmp_path, csv(FAULTY)), skip=True)
+    assert table.equals(read_scores(write(tmp_path, csv(lines()))))
+    assert [n.replace(f"{tmp_path}/", "") for n in notes] == ["my.csv: 11 of 36 rows left out: 1 with more fields than columns, 4 with an unknown language, 4 without a number where one is needed, 2 with a cell that stands there already"]
+    both, notes = read_noting([write(tmp_path, csv(FAULTY)), write(tmp_path, csv(lines()), "fine.csv")], skip=True)
+    assert len(both) == 50 and len(notes) == 1
+    frame = pd.DataFrame([r.split(",")[:3] for r in FAULTY], columns=["source", "target", "score"])
+    table, notes = read_noting(frame, skip=True)
+    assert len(table) == 26 and "table: 10 of 36 rows" in notes[0] # the values beyond the third were never there
+
+
+def test_nothing_to_skip_nothing_to_say(tmp_path):
+    assert read_noting(write(tmp_path, csv(lines())), skip=True)[1] == []
+    with pytest.raises(XltError, match="no rows"), pytest.warns(UserWarning, match="2 of 2 rows left out"): read_scores(write(tmp_path, csv(["xq9,en,1", "en,de,x"])), skip=True)
+    with pytest.raises(XltError, match="at least 12"), pytest.warns(UserWarning, match="18 of 25 rows left out"): read_scores(write(tmp_path, csv([*lines()[:7], *[f"{r}x" for r in lines()[7:]]])), skip=True)
+
+
+def test_a_row_that_cannot_be_used_makes_no_other_one_a_repetition(tmp_path):
+    "The good row stays, whichever comes first."
+    table, _ = read_noting(write(tmp_path, csv(["de,en,nan", *lines()])), skip=True)
+    assert table.equals(read_scores(write(tmp_path, csv(lines()))))
+
+
+def test_two_codes_of_one_language(tmp_path):
+    def renamed(a, b): return [r.replace("ko,", a + ",", 1) if r.startswith("ko,") else r.replace(",ko,", f",{b},") for r in lines()]
+    for a, b, kept in [("zh", "cmn", "zh"), ("cmn", "zh", "zh"), ("arb", "ar", "ar"), ("kor", "ko", "ko"), ("nb", "no", "no"), ("pt-BR", "pt_PT", "pt"), ("Korean", "kor", "ko")]:
+        table, notes = read_noting(write(tmp_path, csv([r for r in renamed(a, b) if not r.startswith(f"{a},ko,")])))
+        assert len(notes) == 1 and f"'{a}' and '{b}' are read as '{kept}'" in notes[0] and {*table.source} == {"de", "en", "es", "tr", kept}, (a, b, notes)
+    assert read_noting(write(tmp_path, csv(renamed("KO", " ko ").copy())))[1] == [] # one code
+    assert "cmn" in set(read_noting(write(tmp_path, csv([r.replace("ko", "cmn") for r in lines()])))[0].source) # one code, kept
+    both = [r.replace("ko,", "zh,") for r in lines()] + ["cmn,de,5"]
+    with pytest.raises(XltError, match="my.csv:27: the cell zh→de stands in line 17 already"), pytest.warns(UserWarning, match="'zh' and 'cmn' are read as 'zh'"): read_scores(write(tmp_path, csv(both)))
+
+
+def test_fractions_are_read_as_they_stand(tmp_path):
+    table, notes = read_noting(write(tmp_path, csv([f"{s},{t},{int(v)/100}" for s, t, v in (r.split(",") for r in lines())])))
+    assert len(notes) == 1 and "all scores lie between 0 and 1; they are read as they stand" in notes[0] and table.score.max() == 0.41
+    assert read_noting(write(tmp_path, csv([*lines()[:-1], "tr,tr,1.01"])))[1] == []
+
+
+def test_a_covariate_with_a_hole_is_not_dropped_in_silence(tmp_path):
+    rows = [f"{r},{k},about {k},x" for k, r in enumerate(lines())]
+    table, notes = read_noting(write(tmp_path, csv([*rows[:-1], f"{lines()[-1]},n/a,about,x"], "source,target,score,mine,remark,seed")))
+    assert "mine" not in table and len(notes) == 1 and notes[0].endswith("my.csv:26: mine 'n/a' is not a number (leave out the row of a missing cell)")
+    assert "remark" not in table
+
+
+# ---- the same table as many programs write it
+
+DIALECTS = dict(separator=st.sampled_from(",;\t"), mark=st.sampled_from(".,"), sign=st.sampled_from(["", "%", " %", "\xa0%"]), end=st.sampled_from(["\n", "\r\n", "\r"]), every=st.booleans(), blank=st.booleans(), index=st.booleans(),
+                encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"]), case=st.sampled_from([str.lower, str.upper, str.title, " {} ".format]), order=st.permutations(range(5)), packed=st.sampled_from(["", ".gz", ".xz"]))
+
+
+def spread(scores, separator, mark, sign, end, every, blank, index, encoding, case, order, packed) -> bytes:
+    "A table as some program writes it."
+    columns = ["source", "target", "score", "seed", "Überschrift"]
+    rows = [[s, t, f"{v:.2f}".replace(".", mark) + sign, str(k), f"{k/8}".replace(".", mark)] for s, t, v, k in scores]
+    out = io.StringIO()
+    w = csv_format.writer(out, delimiter=separator, lineterminator=end, quoting=csv_format.QUOTE_ALL if every else csv_format.QUOTE_MINIMAL)
+    if blank: w.writerow([])
+    for k, row in enumerate([[case(c) if c != columns[4] else c for c in columns], *rows]):
+        w.writerow(([str(k)] if index and k else [""] if index else []) + [row[i] for i in order] + ([""]*2 if blank else []))
+    raw = out.getvalue().encode(encoding)
+    if encoding[-2:] in ("le", "be"): raw = (codecs.BOM_UTF16_LE if encoding.endswith("le") else codecs.BOM_UTF16_BE) + raw
+    return {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress}[packed](raw)
+
+
+@given(**DIALECTS, data=st.data())
+@settings(max_examples=100, deadline=None)
+def test_every_dialect_is_the_same_table(tmp_path_factory, data, **dialect):
+    cells = [(s, t) for s in FIVE for t in FIVE]
+    values = data.draw(st.lists(st.integers(0, 10_000), min_size=25, max_size=25).filter(lambda v: max(v) > 100))
+    scores = [(s, t, v/100, k) for k, ((s, t), v) in enumerate(zip(cells, values))]
+    path = tmp_path_factory.getbasetemp()/f"dialect.csv{dialect['packed']}"
+    path.write_bytes(spread(scores, **dialect))
+    table, notes = read_noting(path)
+    assert list(zip(table.source, table.target, table.score, table.seed)) == [(s, t, v, str(k)) for s, t, v, k in scores]
+    assert list(table["Überschrift"]) == [k/8 for k in range(25)] and notes == []
+
+
+def is_right(table) -> bool:
+    "Is this a table that the chapter can use?"
+    known = {c for c in (*table.source, *table.target)}
+    return bool(np.isfinite(table.score).all() and not table.duplicated([c for c in ("task", "corpus", "encoder", "source", "target", "seed") if c in table]).any()
+                and all(isinstance(c, str) and len(c) in (2, 3) for c in known) and too_small(table) == "")
+
+
+def read_or_refuse(path, raw: bytes, skip: bool):
+    "The table, or None where it is refused; any other end is an error of the reader."
+    path.write_bytes(raw)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try: return read_scores(path, skip)
+        except XltError as e:
+            assert str(path) in str(e) and len(str(e)) < 20_000
+            return None
+
+
+@given(raw=st.one_of(st.binary(max_size=400), st.binary(max_size=200).map(lambda b: b"source,target,score\n" + b), st.text(max_size=200).map(lambda x: ("source;target;score\n" + x).encode("utf-8", "replace"))), skip=st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_random_bytes_are_refused(tmp_path_factory, raw, skip):
+    assert read_or_refuse(tmp_path_factory.getbasetemp()/"bytes.csv", raw, skip) is None
+
+
+@given(**DIALECTS, skip=st.booleans(), data=st.data())
+@settings(max_examples=200, deadline=None)
+def test_damaged_tables_are_refused_or_right(tmp_path_factory, skip, data, **dialect):
+    "Bytes are changed, left out, put in or moved."
+    raw = bytearray(spread([(s, t, (7*i + 3*j) % 50 + 0.25, 0) for i, s in enumerate(FIVE) for j, t in enumerate(FIVE)], **dialect | {"packed": ""}))
+    for kind, where, byte in data.draw(st.lists(st.tuples(st.sampled_from("change drop insert swap".split()), st.floats(0, 1), st.sampled_from([*b',;\t"\n\r%.- 0xe', 0, 200, 255])), min_size=1, max_size=3)):
+        k = min(int(where*len(raw)), len(raw) - 1)
+        if kind == "change": raw[k] = byte
+        elif kind == "drop": del raw[k:k + 1 + byte % 4]
+        elif kind == "insert": raw.insert(k, byte)
+        else: raw[k:k + 2] = raw[k:k + 2][::-1]
+    table = read_or_refuse(tmp_path_factory.getbasetemp()/"damaged.csv", bytes(raw), skip)
+    event("refused" if table is None else "read")
+    assert table is None or is_right(table)
+
+
+def test_a_damaged_archive_and_a_workbook_are_named(tmp_path):
+    for name, raw, hint in [("a.csv.gz", gzip.compress(csv(lines()).encode())[:40], "not a table in CSV"), ("b.csv.xz", b"nothing", "not a table in CSV"), ("c.csv.gz", b"", "the file is empty"), ("d.csv", b"PK\3\4rest", "a workbook or a zip archive"),
+                            ("e.csv", csv(lines()).encode("utf-16-le"), "UTF-16 without a byte order mark"), ("f.csv", csv([*lines(), "fr,de,\xe9"]).encode("latin-1"), "f.csv:27: not a table in CSV .invalid .* in utf-8; save it as UTF-8")]:
+        (tmp_path/name).write_bytes(raw)
+        with pytest.raises(XltError, match=hint): read_scores(tmp_path/name)
+
+
+def test_results_tables_in_other_dialects(tables, tmp_path):
+    "A study's own table is known when another program has saved it; broken numbers are named."
+    usual = pd.read_csv(tables/"transfer_events.csv", dtype=str, keep_default_na=False)
+    usual.to_csv(tmp_path/"other.csv", sep=";", index=False, encoding="utf-16")
+    assert read_scores(tmp_path/"other.csv").equals(read_scores(tables/"transfer_events.csv"))
+    usual.assign(value=usual.value.where(usual.index > 0, "high")).to_csv(tmp_path/"other.csv", index=False)
+    with pytest.raises(XltError, match="other.csv: not all of column 'value' is numbers"): read_scores(tmp_path/"other.csv")
 
 
 def test_a_file_that_is_not_there(tables, tmp_path):
@@ -185,8 +361,11 @@ def test_a_rectangle_of_pairs_is_fast():
 
 
 def big_languages(n=105):
+    "The languages that URIEL knows best, each once: a macrolanguage has a row beside that of its variety."
     u = load_uriel()
-    return list(u.codes[np.argsort(-(u.union >= 0).sum(1), kind="stable")][:n])
+    codes = list(u.codes[np.argsort(-(u.union >= 0).sum(1), kind="stable")][:2*n])
+    variety = {c: MACROLANGUAGES.get(language(c).iso3, (language(c).iso3,))[0] for c in codes}
+    return list({v: c for c, v in reversed(variety.items())}.values())[::-1][:n]
 
 
 def test_families_of_any_language():
@@ -434,6 +613,32 @@ def test_command_explains_a_csv(mine, tables, tmp_path):
     t = pd.read_csv(tmp_path/"table.csv")
     assert list(t.distance) == ["syntactic", "geographic"] and t.verdict[0] == "source" and t.cells[0] == 132
     assert not list(tables.glob("regression*"))
+
+
+def test_command_refuses_or_skips_faulty_rows(mine, tables, tmp_path):
+    faulty = write(tmp_path, mine.read_text() + "xq9,en,3\nen,xq9,3\nes,pt,high\nhin,hi,3\n", "faulty.csv")
+    how = ("--kinds", "syntactic", "--permutations", "199", "--out", tmp_path/"table.csv")
+    status, out, err = run(faulty, *how)
+    assert status == 2 and not out and all(f"faulty.csv:{n}: " in err for n in (58, 60)) and "also line 59" in err and not (tmp_path/"table.csv").exists()
+    assert err.startswith("xlt-nb: note: ") and "'hi' and 'hin' are read as 'hi'" in err.splitlines()[0]
+    status, out, err = run(faulty, "--skip", *how)
+    assert status == 0 and err.count("\n") == 2 and "3 of 60 rows left out: 2 with an unknown language, 1 without a number" in err
+    assert pd.read_csv(tmp_path/"table.csv").cells[0] == 56
+
+
+def test_command_takes_the_same_numbers_with_any_number_of_threads(mine, tables, tmp_path):
+    from threadpoolctl import threadpool_limits
+    made = []
+    for n in (1, 2):
+        with threadpool_limits(n): run(mine, "--kinds", "syntactic", "--permutations", "199", "--out", tmp_path/"table.csv")
+        made.append((tmp_path/"table.csv").read_bytes())
+    assert made[0] == made[1]
+
+
+def test_a_bar_for_those_who_ask(mine, tables):
+    for progress, shown in ((False, False), (True, True)):
+        with redirect_stderr(io.StringIO()) as err: explain(read_transfer(mine), ("syntactic", "genetic"), permutations=99, draws=20, progress=progress)
+        assert ("mine" in err.getvalue() and "2/2" in err.getvalue()) == shown
 
 
 def test_command_line_errors(mine, tables, tmp_path):

@@ -6,7 +6,7 @@
 __all__ = ['STAGES', 'chapters', 'stages', 'run_chapters', 'parser', 'main']
 
 # %% ../nbs/14_cli.ipynb #5f8944e4
-import argparse, contextlib, hashlib, importlib.metadata, json, os, sys, time
+import argparse, contextlib, hashlib, importlib.metadata, json, os, sys, time, warnings
 from pathlib import Path
 
 import xlt_nb
@@ -77,25 +77,45 @@ _EXPLAINED = """cells pearson spearman within within_low within_high slope p_poo
 def _list_explain():
     "What can be explained, and by what."
     from xlt_nb.distances import DISTANCES
-    from xlt_nb.regression import committed_tables
+    from xlt_nb.scores import committed_tables
     for p in committed_tables(): print(f"table {p.stem}")
     for kind in (*DISTANCES, "combined", "paper"): print(f"kind {kind}")
 
+# %% ../nbs/14_cli.ipynb #f7931bb1
+@contextlib.contextmanager
+def _notes():
+    "Say what was warned of on standard error."
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        try: yield
+        finally:
+            for note in found:
+                if note.category is UserWarning: print(f"xlt-nb: note: {note.message}", file=sys.stderr)
+
 # %% ../nbs/14_cli.ipynb #f50b6aeb
+def _explained(args) -> tuple: # (table of `explain`, text)
+    "What distances say about the scores of a table."
+    from threadpoolctl import threadpool_limits
+    from xlt_nb import regression as r
+    from xlt_nb.scores import read_scores
+    with _notes(): scores = r.add_covariates(read_scores(args.table, args.skip))
+    kinds = r.check_kinds(args.kinds, scores.select_dtypes("number").columns)
+    covariates = [c for c in ("log_cost", "prior") if c in scores]
+    with threadpool_limits(1):
+        table = r.explain(scores, kinds, covariates, args.mode, args.permutations, progress=sys.stderr.isatty())
+        held, parts = r.heldout(scores, kinds, args.mode), r.variance_components(scores, mode=args.mode)
+    return table, f"{r.as_text(table, _EXPLAINED)}\n\n{r.answers(table, held, parts).replace('**', '')}"
+
+# %% ../nbs/14_cli.ipynb #271c5756
 def _explain_command(args):
     "Explain transfer scores by distances: correlations, tests, held-out prediction, answers in words."
-    from xlt_nb import regression as r
     from xlt_nb.distances import MODES
     if args.list: return _list_explain()
     check_choice("mode", args.mode, MODES)
     if args.permutations < 99: raise XltError(f"permutations: {args.permutations} is not a whole number from 99")
     _check_out(args.out)
-    scores = r.add_covariates(r.read_scores(args.table))
-    kinds = r.check_kinds(args.kinds, scores.select_dtypes("number").columns)
-    covariates = [c for c in ("log_cost", "prior") if c in scores]
-    table = r.explain(scores, kinds, covariates, args.mode, args.permutations)
-    held, parts = r.heldout(scores, kinds, args.mode), r.variance_components(scores, mode=args.mode)
-    print(r.as_text(table, _EXPLAINED), r.answers(table, held, parts).replace("**", ""), sep="\n\n")
+    table, text = _explained(args)
+    print(text)
     if not args.out: return
     with atomic_path(Path(args.out).expanduser()) as p: table.to_csv(p, index=False, float_format="%.5g")
     print(f"\nwritten to {args.out}")
@@ -248,8 +268,11 @@ _MODE_HELP = "knn (imputed), shared (features known for both) or published (as p
 _LANGUAGES_HELP = "languages by code, tag or name, comma-separated (default: the 17 of the study: %(default)s)"
 _ENCODER_HELP = ("in place of the study's encoders: multilingual-e5-small, a folder or a hub name "
     "(default: the study's)")
-_TABLE_HELP = ("CSV with columns source, target, score (may have task, corpus, encoder, seed, cost), "
-    "or a committed table (default: all committed tables)")
+_TABLE_HELP = ("CSV with columns source, target, score in points (may have task, corpus, encoder, seed, cost, "
+    "and others of numbers), separated by commas, semicolons or tabs; or a committed table "
+    "(default: all committed tables)")
+_SKIP_HELP = ("leave out rows that cannot be used (unknown languages, no number, a cell for the second time) and "
+    "say how many they are (default: refuse the table and name them)")
 _KINDS_HELP = ("kinds of distance, comma-separated; 'paper': the fourteen of the paper; "
     "or numeric columns of the table, see --list (default: %(default)s)")
 _DRAWS_HELP = "random permutations of languages, where not all can be enumerated (default: 10000)"
@@ -272,6 +295,7 @@ _TRANSFER_OPTIONS = (
 # %% ../nbs/14_cli.ipynb #523f43bb
 _EXPLAIN_OPTIONS = (
     ("table", dict(nargs="?", default="", help=_TABLE_HELP)),
+    ("--skip", dict(action="store_true", help=_SKIP_HELP)),
     ("--kinds", dict(default=f"{_KINDS},combined", help=_KINDS_HELP)),
     ("--mode", dict(default="knn", help=_MODE_HELP)),
     ("--permutations", dict(type=int, default=10_000, help=_DRAWS_HELP)),

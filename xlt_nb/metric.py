@@ -24,7 +24,8 @@ import xlt_nb
 from .core import XltError, check_choice, data_dir, nearest, tables_dir, write_text
 from .distances import DISTANCES, MODES, PAPER_WEIGHTS, coverage, distance_matrix, family_groups
 from .languages import LANGUAGES, as_matrix, language
-from .regression import KEYS, dataset_name, distance_tables, read_scores, too_small
+from .regression import dataset_name, distance_tables
+from .scores import KEYS, read_scores, too_small
 from .stats import FEWEST, additive_fit, enough_languages, language_draws, paired_permutation
 
 # %% ../nbs/10_metric.ipynb #aaf645a9
