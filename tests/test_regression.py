@@ -412,7 +412,7 @@ def test_more_matrices_cost_more_and_a_floor_is_said_to_be_one():
     one = explain(read_transfer(study(MINION, slope=-200, noise=0.5)), ("syntactic", "geographic"), permutations=999, draws=20)
     two = pd.concat([study(MINION, slope=-200, noise=0.5).assign(task=t) for t in ("a", "b")])
     both = explain(read_transfer(two), ("syntactic", "geographic"), permutations=999, draws=20)
-    assert np.allclose(one.p_floor, 1/120) and np.allclose(both.p_floor, 2/120)
+    assert np.allclose(one.p_floor, 2/120) and np.allclose(both.p_floor, 4/120)
     assert np.allclose(both.p_source[:2], (2*one.p_source).clip(upper=1)) and np.allclose(both.p_hard[:2], (2*one.p_hard).clip(upper=1))
     lowest = one[one.p_source <= one.p_floor*1.001]
     assert len(lowest) and "the smallest possible" in answers(one)

@@ -255,7 +255,7 @@ def _verdict(r, alpha: float = 0.05) -> str: # a key of `VERDICTS`
 def _adjusted(table: pd.DataFrame) -> pd.DataFrame:
     "Adjust over the matrices, and say for each row what is decided."
     matrices = len(table[KEYS].drop_duplicates())
-    alone = {"p_source": table.p_pairs, "p_hard": table.p_targets, "p_floor": 1/table.permutations_family}
+    alone = {"p_source": table.p_pairs, "p_hard": table.p_targets, "p_floor": 2/table.permutations_family}
     table = table.assign(cells=table.cells.astype(int), **{k: (p*matrices).clip(upper=1) for k, p in alone.items()})
     return table.assign(verdict=[_verdict(r) for r in table.itertuples()])
 
