@@ -278,7 +278,7 @@ def null_scores(
 
 # %% ../nbs/08b_calibration.ipynb #9f51acc3
 def _rule_before(free, inside) -> tuple: # (goes with pairs, chooses, marks targets): is any distance said to?
-    pairs, targets = (_holm([share_extreme(t) for t in part]) < 0.05 for part in np.split(free, 2))
+    pairs, targets = (_holm(list(map(share_extreme, part))) < 0.05 for part in np.split(free, 2))
     holds = np.array(list(map(share_extreme, inside[:len(pairs)]))) < 0.05
     return pairs.any(), (pairs & holds).any(), targets.any()
 

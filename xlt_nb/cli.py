@@ -71,8 +71,8 @@ def _transfer_command(args):
         print(f"written to {where}", flush=True)
 
 # %% ../nbs/14_cli.ipynb #5f862e0b
-_EXPLAINED = """cells pearson spearman within within_low within_high slope p_pooled p_within p_family p_source p_hard p_floor
-    share_within verdict""".split()
+_EXPLAINED = """cells pearson spearman within within_low within_high slope p_pooled p_within p_family
+    p_source p_hard p_floor share_within verdict""".split()
 
 def _list_explain():
     "What can be explained, and by what."

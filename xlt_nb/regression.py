@@ -544,13 +544,14 @@ def published_table() -> pd.DataFrame: # columns of `explain`, and name, paramet
     return _adjusted(pd.read_csv(path, keep_default_na=False, na_values=[""])).merge(about, on="name")
 
 def make_published_table(
-    names=(), # of `published_index`; empty: all
+    names=None, # of `published_index`; None: all
     jobs: int = 0, # matrices at the same time; 0: one a core
 ):
     "Explain those published matrices that the table lacks; each is written when it is done."
     from xlt_nb.regression import _explained # by its importable name, for workers
     path, done = tables_dir()/"regression_published.csv", published_table()
-    todo = [name for name in names or published_index().name if name not in set(done.name)]
+    names = published_index().name if names is None else names
+    todo = [name for name in names if name not in set(done.name)]
     rows = pd.read_csv(path, keep_default_na=False, na_values=[""]) if len(done) else pd.DataFrame()
     for _, found in tqdm(side_by_side(_explained, todo, jobs, {"OMP_NUM_THREADS": "1"}), total=len(todo)):
         rows = pd.concat([rows, found], ignore_index=True).sort_values("name", kind="stable")

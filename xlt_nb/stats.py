@@ -981,7 +981,8 @@ class PermutedDistances:
         self.seen, self.cells, targets = seen, np.nonzero(seen), np.flatnonzero(seen.any(0))
         self.basis, sources = _basis(*self.cells), np.flatnonzero(seen.any(1))
         self.df = len(self.basis) - self.basis.shape[1] - 1, max(1, len(targets) - 2)
-        moved = [_permuted(np.nan_to_num(_residual(x, [], EFFECTS)), perms, *self.cells) for x in map(_off_diagonal, xs)]
+        left = [np.nan_to_num(_residual(x, [], EFFECTS)) for x in map(_off_diagonal, xs)]
+        moved = [_permuted(e, perms, *self.cells) for e in left]
         self.pairs = [v/_lengths(v, self.basis) for v in moved]
         means = [np.nanmean(_off_diagonal(x)[sources], 0)[perms[:, targets]] for x in xs]
         self.targets, self.means = targets, [_unit(d) for d in means]
