@@ -22,7 +22,8 @@ from scipy.stats import rankdata
 
 import xlt_nb
 from .core import XltError, check_choice, data_dir, nearest, tables_dir, write_text
-from .distances import DISTANCES, MODES, PAPER_WEIGHTS, coverage, distance_matrix, family_groups
+from xlt_nb.distances import (DISTANCES, MODES, PAPER_WEIGHTS, ThinDataWarning, coverage, distance_matrix,
+    family_groups)
 from .languages import LANGUAGES, as_matrix, language
 from .regression import dataset_name, distance_tables
 from .scores import KEYS, read_scores, too_small
@@ -320,7 +321,9 @@ def _coverage(m: CombinedDistance, kind: str, languages) -> pd.DataFrame:
 
 def _distances(m: CombinedDistance, kind: str, languages) -> pd.DataFrame:
     "One of the distances that are combined."
-    return distance_matrix(kind, languages, _mode(kind, m.mode))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ThinDataWarning) # said below, with the weight that it has
+        return distance_matrix(kind, languages, _mode(kind, m.mode))
 
 # %% ../nbs/10_metric.ipynb #f5ce0745
 _KNOWS_LITTLE = ("URIEL knows little of {listed} for the {kind} distance (weight {w:.2f}); "
