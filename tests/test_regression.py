@@ -595,8 +595,8 @@ def test_a_large_rectangle():
 
 @pytest.fixture
 def mine(tmp_path):
-    "A user's CSV: twelve languages, 132 cells, an effect of syntax."
-    s = study(LANGUAGES[:12], slope=-40, noise=1)
+    "A user's CSV: seventeen languages, 272 cells, an effect of syntax."
+    s = study(slope=-60, noise=1)
     s.loc[s.source != s.target, ["source", "target", "score"]].round(3).to_csv(tmp_path/"mine.csv", index=False)
     return tmp_path/"mine.csv"
 
@@ -611,7 +611,7 @@ def test_command_explains_a_csv(mine, tables, tmp_path):
     status, out, err = run(mine, "--kinds", "syntactic,geographic", "--out", tmp_path/"table.csv")
     assert status == 0 and not err and "Helps to choose a source: syntactic" in out and "**" not in out and "p_source" in out and "Held-out prediction" in out
     t = pd.read_csv(tmp_path/"table.csv")
-    assert list(t.distance) == ["syntactic", "geographic"] and t.verdict[0] == "source" and t.cells[0] == 132
+    assert list(t.distance) == ["syntactic", "geographic"] and t.verdict[0] == "source" and t.cells[0] == 272
     assert not list(tables.glob("regression*"))
 
 
@@ -619,11 +619,11 @@ def test_command_refuses_or_skips_faulty_rows(mine, tables, tmp_path):
     faulty = write(tmp_path, mine.read_text() + "xq9,en,3\nen,xq9,3\nes,pt,high\nhin,hi,3\n", "faulty.csv")
     how = ("--kinds", "syntactic", "--permutations", "199", "--out", tmp_path/"table.csv")
     status, out, err = run(faulty, *how)
-    assert status == 2 and not out and all(f"faulty.csv:{n}: " in err for n in (58, 60)) and "also line 59" in err and not (tmp_path/"table.csv").exists()
+    assert status == 2 and not out and all(f"faulty.csv:{n}: " in err for n in (274, 276)) and "also line 275" in err and not (tmp_path/"table.csv").exists()
     assert err.startswith("xlt-nb: note: ") and "'hi' and 'hin' are read as 'hi'" in err.splitlines()[0]
     status, out, err = run(faulty, "--skip", *how)
-    assert status == 0 and err.count("\n") == 2 and "3 of 60 rows left out: 2 with an unknown language, 1 without a number" in err
-    assert pd.read_csv(tmp_path/"table.csv").cells[0] == 56
+    assert status == 0 and err.count("\n") == 2 and "3 of 276 rows left out: 2 with an unknown language, 1 without a number" in err
+    assert pd.read_csv(tmp_path/"table.csv").cells[0] == 272
 
 
 def test_command_takes_the_same_numbers_with_any_number_of_threads(mine, tables, tmp_path):

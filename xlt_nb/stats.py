@@ -932,12 +932,13 @@ def adjust_together(
     statistics: np.ndarray, # (tests, permutations): the observed ones first; NaN rows do not count
 ) -> np.ndarray: # (tests,): adjusted p-values, NaN for those
     "Adjust tests by their largest statistic under common permutations."
-    spread, out = statistics.std(1, keepdims=True), np.full(len(statistics), np.nan)
-    known = np.flatnonzero(spread[:, 0] > 0)
-    z = np.abs(statistics[known])/spread[known]
+    size, out = np.abs(statistics), np.full(len(statistics), np.nan)
+    spread = size.std(1)
+    known = np.flatnonzero(spread > 0)
+    z = (size[known] - size[known].mean(1, keepdims=True))/spread[known, None]
     order = np.argsort(-z[:, 0], kind="stable")
     largest_left = np.maximum.accumulate(z[order][::-1])[::-1]
-    p = np.mean(largest_left >= z[order, :1]*(1 - 1e-9), axis=1)
+    p = np.mean(largest_left >= z[order, :1] - 1e-9, axis=1)
     out[known[order]] = np.maximum.accumulate(p)
     return out
 
