@@ -573,3 +573,27 @@ def test_calibration_goes_on_where_it_stopped(tmp_path, monkeypatch):
     assert (part.draws == 3).all() and (again.draws == 9).all()
     pd.testing.assert_frame_equal(whole, again)
     assert (tmp_path/"a/tables/c.csv").read_bytes() == (tmp_path/"b/tables/c.csv").read_bytes()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_kept_of_distances_gives_the_statistics_of_every_table(seed):
+    "Rectangles, holes, several tables of scores; and both questions come out as one by one."
+    rng, n = np.random.default_rng(seed), 9
+    seen = (rng.random((n, n)) < 0.9) & ~np.eye(n, dtype=bool)
+    if seed % 2: seen[6:] = False # languages that are no source
+    xs = [rng.random((n, n)) for _ in range(3)]
+    perms = stats.label_permutations(list("aaaabbbbb"), 99, seed)[0][:60]
+    kept = stats.PermutedDistances(seen, xs, perms)
+    for _ in range(2):
+        y = np.where(seen, rng.normal(size=(n, n)), np.nan)
+        assert np.allclose(kept(y), stats.distance_statistics(y, xs, perms))
+
+
+def test_a_relation_between_families_alone_does_not_hide_one_inside_them():
+    "A statistic that is as large under every permutation inside families must not set the mark for the others."
+    rng = np.random.default_rng(0)
+    inside = np.r_[9.0, rng.normal(size=499)]
+    between = 40 + rng.normal(size=500)
+    p = stats.adjust_together(np.stack([inside, between]))
+    assert p[0] <= 2/500 and p[1] > 0.05
+    assert np.allclose(stats.adjust_together(np.stack([-inside, between])), p)
