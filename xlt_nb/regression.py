@@ -634,7 +634,7 @@ def as_text(
 
 # %% ../nbs/09_regression.ipynb #d305a016
 _BRIGHT = sns.color_palette("colorblind")
-_COLOURS = dict(zip(VERDICTS, [_BRIGHT[0], _BRIGHT[1], _BRIGHT[4], _BRIGHT[3], (0.55, 0.55, 0.55)]))
+_COLOURS = dict(zip(VERDICTS, [_BRIGHT[0], _BRIGHT[1], _BRIGHT[3], (0.55, 0.55, 0.55)], strict=True))
 
 def _forest_panel(ax, part: pd.DataFrame, names: list):
     "One data set: bars over languages, and the pooled correlation as a small stroke."
