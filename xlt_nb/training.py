@@ -519,5 +519,5 @@ def make_dev_table(
     done = set(dev_table()[_DEV_KEY].itertuples(index=False, name=None))
     todo = [c for k, c in enumerate(configs) if _dev_key(c) not in done and c not in configs[:k]]
     work = side_by_side(_dev_job, todo, jobs, {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"})
-    for c, (dev, seconds) in tqdm(work, total=len(todo), desc="source dev", mininterval=2):
+    for c, (dev, seconds) in tqdm(work, total=len(todo), desc="source dev", mininterval=2, disable=not todo):
         _add_dev(c, dev, seconds)
