@@ -98,6 +98,7 @@ def _qap_p(y, x, families, seed, effects=(), inside=False, n=999):
     if len(perms) == 1: return np.nan
     return share_extreme(permutation_t(y, x, [], effects, perms))
 
+# %% ../nbs/08b_calibration.ipynb #feba1576
 def _drawn(groups, n: int, seed) -> np.ndarray:
     "The identity and at most n permutations inside groups, by lot where there are more."
     perms, _ = label_permutations(groups, n, seed)
@@ -282,16 +283,19 @@ def _rule_before(free, inside) -> tuple: # (goes with pairs, chooses, marks targ
     holds = np.array(list(map(share_extreme, inside[:len(pairs)]))) < 0.05
     return pairs.any(), (pairs & holds).any(), targets.any()
 
+# %% ../nbs/08b_calibration.ipynb #62974867
 def _holm(p: list) -> np.ndarray: # as `adjust`, a thousand times as fast for a few tests
     order, p = np.argsort(p), np.asarray(p)
     out = np.empty(len(p))
     out[order] = np.maximum.accumulate(p[order]*np.arange(len(p), 0, -1))
     return out
 
+# %% ../nbs/08b_calibration.ipynb #e8273cfd
 def _rule_now(free, inside) -> tuple:
     pairs, targets = ((2*adjust_together(question) < 0.05).any() for question in np.split(inside, 2))
     return pairs, pairs, targets
 
+# %% ../nbs/08b_calibration.ipynb #55ab5f1c
 RULES = {"Holm over free permutations": _rule_before, "all together, inside families": _rule_now}
 CLAIMS = ("goes with pairs", "helps to choose a source", "marks hard targets")
 
@@ -329,6 +333,7 @@ def _rule_block(job) -> pd.DataFrame:
     with atomic_path(path) as p: counts.to_csv(p, index=False)
     return counts
 
+# %% ../nbs/08b_calibration.ipynb #847e67cf
 def calibrate_rules(
     shapes: dict, # name -> (seen, distances), see `rule_claims`
     scenarios=tuple(SCENARIOS),

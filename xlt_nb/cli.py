@@ -166,6 +166,7 @@ def _files(folder) -> list: return sorted(p for p in Path(folder).rglob("*") if 
 
 def _stamp(p) -> str: return f"{p} {p.stat().st_size} {p.stat().st_mtime_ns}"
 
+# %% ../nbs/14_cli.ipynb #98eccfd3
 def _surroundings() -> str:
     "Checksum of all that any chapter can read; of data that are not shipped, only names, sizes and times."
     named = [f"{d.name} {d.version}" for d in importlib.metadata.distributions()]
@@ -175,6 +176,7 @@ def _surroundings() -> str:
         h.update(p.name.encode() + p.read_bytes())
     return h.hexdigest()
 
+# %% ../nbs/14_cli.ipynb #a89c26f3
 def _checksum(path, parameters: dict, surroundings: str) -> str:
     "Checksum of what a chapter's results depend on."
     given = [Path(v).read_bytes() for v in parameters.values() if Path(str(v)).is_file()]
@@ -201,6 +203,7 @@ def _given(parameters: dict, declared) -> dict:
     "Those parameters that a notebook declares."
     return {k: v for k, v in parameters.items() if k in declared}
 
+# %% ../nbs/14_cli.ipynb #c4f381fa
 def _declared(paths, parameters: dict) -> dict: # path -> its parameters
     "Parameters of notebooks; those given must be among them."
     import papermill
@@ -209,6 +212,7 @@ def _declared(paths, parameters: dict) -> dict: # path -> its parameters
     for name in parameters: check_choice("parameter", name, known)
     return declared
 
+# %% ../nbs/14_cli.ipynb #953d429e
 def run_chapters(paths, parameters: dict, out, jobs: int = 0):
     "Execute notebooks into `out`, `jobs` (0: one a core) at a time; each gets the parameters it declares."
     from tqdm.auto import tqdm

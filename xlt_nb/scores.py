@@ -49,6 +49,7 @@ _FAULTS = {"fields": "with more fields than columns", "language": "with an unkno
            "number": "without a number where one is needed", "twice": "with a cell that stands there already"}
 _SHOWN, _ALSO_SHOWN, _WIDEST = 20, 5, 60 # faults, further lines of one, characters of a value
 
+# %% ../nbs/08c_scores.ipynb #949b19fb
 def _listed(items: list, most: int) -> str:
     "The first of many, and how many more."
     more = f" and {len(items) - most} more" if len(items) > most else ""
@@ -56,6 +57,7 @@ def _listed(items: list, most: int) -> str:
 
 def _short(text: str) -> str: return repr(text if len(text) <= _WIDEST else text[:_WIDEST] + "…")
 
+# %% ../nbs/08c_scores.ipynb #68806d3c
 def _said(fault: _Fault, name: str) -> str:
     "A fault as a line."
     first, *more = sorted(fault.lines)
@@ -73,6 +75,7 @@ def _by_kind(faults) -> dict: # what is wrong, with the number of rows -> faults
     for fault in sorted(faults, key=lambda f: min(f.lines)): parts[fault.kind].append(fault)
     return {f"{len(_rows_of(part))} {_FAULTS[kind]}": part for kind, part in parts.items() if part}
 
+# %% ../nbs/08c_scores.ipynb #857ae4fe
 def _all_said(faults, name: str, n: int) -> str:
     "The message for all faults of a table of `n` rows."
     if len(faults) == 1: return _said(faults[0], name)
@@ -95,6 +98,7 @@ def _header(columns) -> list:
     names = [c.strip() if isinstance(c, str) else c for c in columns]
     return [str(c).lower() if str(c).lower() in _KNOWN else c for c in names]
 
+# %% ../nbs/08c_scores.ipynb #0cd13cdd
 def _check_columns(columns: list, name: str):
     "An `XltError` for columns that are missing or that nobody can use."
     wanted, optional = ", ".join(_OWN_COLUMNS), ", ".join(_OPTIONAL_COLUMNS)
@@ -145,6 +149,7 @@ def _parsed(column: pd.Series, mark: str) -> pd.Series: # NaN where there is no 
     values = pd.to_numeric(plain.where(fine), errors="coerce")
     return values.where(np.isfinite(values.to_numpy(float)))
 
+# %% ../nbs/08c_scores.ipynb #ad66d0f3
 def _no_numbers(column: pd.Series, mark: str) -> list: # of faults
     "Lines of a column where no number stands."
     bad, faults = _texts(column[_parsed(column, mark).isna()]), []
@@ -163,6 +168,7 @@ def _unknown(given: str, error, rows: pd.DataFrame, codes: dict) -> _Fault: # ro
     why = str(error).replace(repr(given), _short(given))
     return _Fault("language", sorted(set(rows.index)), f"{rows.column.iloc[0]}: {why}{hint}")
 
+# %% ../nbs/08c_scores.ipynb #ca3e0bb5
 def _codes(table: pd.DataFrame) -> tuple: # (what stands in the table -> code, faults)
     "Codes of the sources and targets of a table."
     places = pd.concat([_texts(table[c]).to_frame("given").assign(column=c) for c in ("source", "target")])
@@ -181,6 +187,7 @@ def _variety(code: str) -> str:
     iso3 = language(code).iso3
     return MACROLANGUAGES.get(iso3, (iso3,))[0]
 
+# %% ../nbs/08c_scores.ipynb #395fa3ff
 def _merged(codes: dict, name: str) -> tuple: # (what stands in the table -> code, warnings)
     "Codes, one for each language."
     given = pd.DataFrame({"given": list(codes), "code": list(codes.values())}, dtype=object)
@@ -226,9 +233,11 @@ def _with_numbers(table: pd.DataFrame, mark: str, name: str) -> tuple: # (table,
 _FRACTIONS = ("{name}: all scores lie between 0 and 1; they are read as they stand, "
               "so slopes and errors are in these units and not in points (0 to 100)")
 
+# %% ../nbs/08c_scores.ipynb #41698777
 def _fractions(table: pd.DataFrame, name: str) -> list: # of warnings
     return [_FRACTIONS.format(name=name)] if len(table) and table.score.between(0, 1).all() else []
 
+# %% ../nbs/08c_scores.ipynb #b7ba6d80
 def _named(table: pd.DataFrame, codes: dict, name: str) -> pd.DataFrame:
     "A table with the code of every language and the name of its data set."
     table = table.assign(**{c: _texts(table[c]).map(codes) for c in ("source", "target")})
@@ -238,6 +247,7 @@ def _named(table: pd.DataFrame, codes: dict, name: str) -> pd.DataFrame:
 # %% ../nbs/08c_scores.ipynb #ecb83664
 def _without(table: pd.DataFrame, faults) -> pd.DataFrame: return table[~table.index.isin(list(_rows_of(faults)))]
 
+# %% ../nbs/08c_scores.ipynb #98b9309d
 def _checked(table: pd.DataFrame, name: str, faults) -> tuple: # (good rows, faults, warnings)
     "A user's table; its index is the line in the file, and `faults` are those that its reader found."
     _check_columns(list(table.columns), name)
@@ -253,6 +263,7 @@ def _checked(table: pd.DataFrame, name: str, faults) -> tuple: # (good rows, fau
     table, lost = _with_numbers(_without(table, twice), mark, name)
     return table, [*faults, *found, *twice], [*mixed, *lost, *_fractions(table, name)]
 
+# %% ../nbs/08c_scores.ipynb #ef2a02eb
 def _own_scores(table: pd.DataFrame, name: str, faults, skip: bool) -> pd.DataFrame:
     "The rows of a user's table; an `XltError` for all that is wrong with it, if that is not to be skipped."
     n, (good, faults, notes) = len(table), _checked(table, name, faults)
@@ -332,6 +343,7 @@ def _separator(text: str) -> str:
         return len(_KNOWN & set(names)), len(names)
     return max(_SEPARATORS, key=found)
 
+# %% ../nbs/08c_scores.ipynb #f830324a
 def _rows(text: str, file: Path) -> tuple: # (separator, list of (line, fields)); empty rows are passed over
     "The rows of a file."
     rows, line = [], 1
@@ -347,6 +359,7 @@ def _rows(text: str, file: Path) -> tuple: # (separator, list of (line, fields))
     if not rows: raise XltError(_NOT_CSV.format(file=file, line="", why="the file is empty"))
     return separator, rows
 
+# %% ../nbs/08c_scores.ipynb #ce412283
 def _results_table(text: str, separator: str, first: int, file: Path) -> pd.DataFrame:
     "A results table of a study."
     types = dict.fromkeys(["sources", "target", "encoder"], str)
@@ -398,6 +411,7 @@ def _numbered(table: pd.DataFrame) -> pd.DataFrame:
     "A table in memory, as if it had been read."
     return table.set_axis(_header(table.columns), axis=1).set_axis(range(2, len(table) + 2))
 
+# %% ../nbs/08c_scores.ipynb #29a47631
 def read_scores(
     path="", # CSV file, name of a committed table, a list of them, or a table; empty: all committed ones
     skip: bool = False, # leave out rows that cannot be used, with a warning that counts them
