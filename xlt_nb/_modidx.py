@@ -622,7 +622,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'xlt_nb.regression._given': ('regression.html#_given', 'xlt_nb/regression.py'),
                                    'xlt_nb.regression._limits': ('regression.html#_limits', 'xlt_nb/regression.py'),
                                    'xlt_nb.regression._line': ('regression.html#_line', 'xlt_nb/regression.py'),
-                                   'xlt_nb.regression._means_r': ('regression.html#_means_r', 'xlt_nb/regression.py'),
                                    'xlt_nb.regression._mrqap_of': ('regression.html#_mrqap_of', 'xlt_nb/regression.py'),
                                    'xlt_nb.regression._over_datasets': ('regression.html#_over_datasets', 'xlt_nb/regression.py'),
                                    'xlt_nb.regression._p': ('regression.html#_p', 'xlt_nb/regression.py'),

@@ -122,12 +122,6 @@ def add_covariates(
 # %% ../nbs/09_regression.ipynb #4c7a4493
 _PAIR_LIMIT = 30 # languages; with more, pairs are no random effect, and what is slow is done less often
 
-def _means_r(y: pd.DataFrame, x: pd.DataFrame, axis: str) -> float: # NaN where it is not defined
-    "Correlation of the sources' (or targets') mean score with their mean distance."
-    table = cells(y, {"x": x}).dropna().groupby(axis, sort=False)[["value", "x"]].mean()
-    if len(table) < 4 or table.x.std() < 1e-12 or table.value.std() < 1e-12: return np.nan
-    return table.corr().iloc[0, 1]
-
 # %% ../nbs/09_regression.ipynb #e33a6798
 def _ranks(table: pd.DataFrame) -> pd.DataFrame:
     "Ranks of the cells off the diagonal."
@@ -155,8 +149,8 @@ def _with_intervals(y: pd.DataFrame, x: pd.DataFrame, draws: int, seed: int, lev
 
 # %% ../nbs/09_regression.ipynb #8d35b46f
 def _permutation_tests(y: pd.DataFrame, x: pd.DataFrame, n: int, seed: int) -> dict:
-    "Tests by free permutation of one distance, pooled and within effects, and whether it marks good sources."
-    row = {"good_source": _means_r(y, x, "source")}
+    "Tests by free permutation of one distance, pooled and within effects."
+    row = {}
     for name, effects in {"pooled": (), "within": EFFECTS}.items():
         found = qap(y, x, effects, n=n, seed=seed)
         row |= {f"p_{name}": found.p, f"permutations_{name}": found.permutations}

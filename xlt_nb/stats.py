@@ -1006,7 +1006,7 @@ def distance_tests(
     families, # language -> family
     n: int = 10_000, # random permutations, where not all can be enumerated
     seed: int = 0, # of the random permutations
-) -> pd.DataFrame: # a row a distance: p_pairs, p_targets (adjusted), p_family (alone), hard_target, permutations
+) -> pd.DataFrame: # a row a distance: p_pairs, p_targets (adjusted), p_family, hard_target, good_source, permutations
     "Does a distance go with transfer within source and target effects, and with how hard targets are?"
     labels, y, xs = align(transfer, distances)
     perms, exact = label_permutations(_families(labels, families), n, seed)
@@ -1014,7 +1014,8 @@ def distance_tests(
     p = [np.minimum(2*adjust_together(question), 1) for question in np.split(t, 2)]
     alone = list(map(share_extreme, t[:len(xs)]))
     hard = [target_r(y, x, perms[:1])[0] for x in xs.values()]
-    found = {"p_pairs": p[0], "p_targets": p[1], "p_family": alone, "hard_target": hard}
+    good = [target_r(y.T, x.T, perms[:1])[0] for x in xs.values()]
+    found = {"p_pairs": p[0], "p_targets": p[1], "p_family": alone, "hard_target": hard, "good_source": good}
     return pd.DataFrame(found, index=list(xs)).assign(permutations=len(perms) - (not exact))
 
 # %% ../nbs/08_significance.ipynb #495de085
