@@ -25,7 +25,7 @@ from .corpora import UNITS, prior_distance, training_priors
 from .distances import DISTANCES, MODES, PAPER_DISTANCES, combined, distance_matrix, family_groups
 from .languages import as_matrix
 from .readers import published_index, read_published
-from .scores import KEYS, average_seeds, read_scores, read_transfer, too_small
+from .scores import KEYS, average_seeds, too_small
 from .stats import (EFFECTS, additive_fit, adjust, bootstrap_languages, cells, correlate, distance_tests,
                           language_statistics, mixed_model, mrqap, noise_ceiling, qap, regress, within)
 
