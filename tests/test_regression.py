@@ -81,6 +81,7 @@ BAD = {
     "other separator": (csv([r.replace(",", "|") for r in lines()], "source|target|score"), "one column 'source.target.score'; columns are separated by commas, semicolons or tabs"),
     "column twice": (csv([f"{r},1" for r in lines()], "source,target,score,Score"), "names the column 'score' twice"),
     "unknown language": (csv([*lines()[:8], "xq9,en,3"]), "my.csv:10: source: language: 'xq9' is not"),
+    "unknown, first as a target": (csv(["de,xq9,1", *lines(), "xq9,en,3"]), "my.csv:2: target: language: 'xq9' is not.*also line 28"),
     "name of a language": (csv([*lines()[:8], "es,Koreen,3"]), r"my.csv:10: target: .*ko \(Korean\)"),
     "not a number": (csv([*lines()[:4], "en,de,high"]), "my.csv:6: score 'high' is not a number"),
     "empty score": (csv([*lines()[:4], "en,de,"]), "my.csv:6: score '' is not a number.*leave out"),
@@ -274,6 +275,25 @@ def test_results_tables_in_other_dialects(tables, tmp_path):
     assert read_scores(tmp_path/"other.csv").equals(read_scores(tables/"transfer_events.csv"))
     usual.assign(value=usual.value.where(usual.index > 0, "high")).to_csv(tmp_path/"other.csv", index=False)
     with pytest.raises(XltError, match="other.csv: not all of column 'value' is numbers"): read_scores(tmp_path/"other.csv")
+
+
+@pytest.mark.parametrize("change, message", [
+    (dict(setting="ZSCL-M"), "no run of a trained encoder"), (dict(metric="lenient_f1"), "no run of .*micro_f1 or accuracy"), (dict(encoder="random:bert"), "no run of"),
+    (dict(value="high"), "not all of column 'value'"), (dict(value=np.nan), "lacks the score"), (dict(target="xq9"), "target: language: 'xq9'")])
+def test_a_results_table_of_nothing_is_refused(change, message, tables):
+    table = pd.read_csv(tables/"transfer_events.csv", keep_default_na=False)
+    assert read_scores(table.assign(task="", corpus=None)).score.equals(read_scores(table).score)
+    with pytest.raises(XltError, match=message): read_scores(table.assign(**change))
+
+
+@pytest.mark.parametrize("given", [None, 5, [], pd.Series([1.0])])
+def test_what_is_no_table_is_refused(given):
+    with pytest.raises(XltError, match="neither a file's name nor a table"): read_scores(given)
+
+
+def test_a_column_may_be_called_by_a_number():
+    table = pd.DataFrame([r.split(",") for r in lines()], columns=["source", "target", "score"]).assign(x=1).rename(columns={"x": 0})
+    assert read_scores(table)["0"].eq(1).all()
 
 
 def test_a_file_that_is_not_there(tables, tmp_path):

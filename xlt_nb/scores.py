@@ -6,7 +6,7 @@
 __all__ = ['KEYS', 'too_small', 'committed_tables', 'read_scores', 'average_seeds', 'read_transfer']
 
 # %% ../nbs/08c_scores.ipynb #08c00003
-import bz2, codecs, csv, gzip, io, itertools, lzma, re, warnings, zlib
+import bz2, codecs, csv, gzip, io, itertools, lzma, os, re, warnings, zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +32,7 @@ def _main_metric_of(metrics: pd.Series) -> str:
 # %% ../nbs/08c_scores.ipynb #6c36d7ef
 def _results_scores(table: pd.DataFrame) -> pd.DataFrame:
     "Single-source scores of a long results table, by run; runs that differ in nothing else are averaged."
+    table = table.assign(**{k: table[k].astype(object).where(table[k].notna(), "").astype(str) for k in KEYS})
     trained = ~table.encoder.str.startswith("random:")
     table = table[(table.setting == "ZSCL-S") & trained].rename(columns={"sources": "source", "value": "score"})
     main = table.groupby(KEYS, sort=False).metric.transform(_main_metric_of)
@@ -96,7 +97,7 @@ _NO_COLUMN = ("{name}: no column {column!r} (found {found}{hint}); "
 def _header(columns) -> list:
     "Names of columns, without blanks; those that mean something here in small letters."
     names = [c.strip() if isinstance(c, str) else c for c in columns]
-    return [str(c).lower() if str(c).lower() in _KNOWN else c for c in names]
+    return [str(c).lower() if str(c).lower() in _KNOWN else str(c) for c in names]
 
 # %% ../nbs/08c_scores.ipynb #0cd13cdd
 def _check_columns(columns: list, name: str):
@@ -164,9 +165,9 @@ def _no_numbers(column: pd.Series, mark: str) -> list: # of faults
 def _unknown(given: str, error, rows: pd.DataFrame, codes: dict) -> _Fault: # rows: where it stands
     "The fault for a code that is none."
     near = nearest(given, codes, 1, 0.6)
-    hint = f"; nearest in the table: {near[0]}" if near else ""
+    hint, first = f"; nearest in the table: {near[0]}" if near else "", rows.sort_index(kind="stable").iloc[0]
     why = str(error).replace(repr(given), _short(given))
-    return _Fault("language", sorted(set(rows.index)), f"{rows.column.iloc[0]}: {why}{hint}")
+    return _Fault("language", sorted(set(rows.index)), f"{first.column}: {why}{hint}")
 
 # %% ../nbs/08c_scores.ipynb #ca3e0bb5
 def _codes(table: pd.DataFrame) -> tuple: # (what stands in the table -> code, faults)
@@ -230,10 +231,10 @@ def _with_numbers(table: pd.DataFrame, mark: str, name: str) -> tuple: # (table,
         table = table.drop(columns=column)
     return table, notes
 
+# %% ../nbs/08c_scores.ipynb #41698777
 _FRACTIONS = ("{name}: all scores lie between 0 and 1; they are read as they stand, "
               "so slopes and errors are in these units and not in points (0 to 100)")
 
-# %% ../nbs/08c_scores.ipynb #41698777
 def _fractions(table: pd.DataFrame, name: str) -> list: # of warnings
     return [_FRACTIONS.format(name=name)] if len(table) and table.score.between(0, 1).all() else []
 
@@ -282,7 +283,7 @@ _FEW_CELLS = ("{n} cells off the diagonal for {sources} sources and {targets} ta
               "at least {least} are needed")
 
 def too_small(table: pd.DataFrame) -> str: # "" if it is large enough
-    "Why a data set is too small for this chapter."
+    "Why nothing can be estimated from a data set."
     pairs = table[table.source != table.target].drop_duplicates(["source", "target"])
     sources, targets = set(pairs.source), set(pairs.target)
     languages = len(sources | targets)
@@ -362,14 +363,30 @@ def _rows(text: str, file: Path) -> tuple: # (separator, list of (line, fields))
 # %% ../nbs/08c_scores.ipynb #ce412283
 def _results_table(text: str, separator: str, first: int, file: Path) -> pd.DataFrame:
     "A results table of a study."
-    types = dict.fromkeys(["sources", "target", "encoder"], str)
+    types = dict.fromkeys([*KEYS, "sources", "target"], str)
     how = dict(sep=separator, dtype=types, keep_default_na=False, na_values=[""], skiprows=first - 1)
     try: table = pd.read_csv(io.StringIO(text), **how)
     except pd.errors.ParserError as e: raise XltError(_NOT_CSV.format(file=file, line="", why=e)) from e
-    table = table.set_axis(_header(table.columns), axis=1)
+    return table.set_axis(_header(table.columns), axis=1)
+
+_NO_RUNS = ("{name}: no run of a trained encoder with one source (setting ZSCL-S) and a main metric ({metrics}) "
+            "is in this results table")
+
+def _runs(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    "The scores of a results table; an `XltError` where there are none, or where some are no numbers or languages."
     for c in ("value", "cost"):
-        if not pd.api.types.is_numeric_dtype(table[c]): raise XltError(f"{file}: not all of column {c!r} is numbers")
-    return table
+        if len(table) and not pd.api.types.is_numeric_dtype(table[c]):
+            raise XltError(f"{name}: not all of column {c!r} is numbers")
+    scores = _results_scores(table)
+    if scores.empty: raise XltError(_NO_RUNS.format(name=name, metrics=" or ".join(_MAIN_METRICS)))
+    if scores.score.isna().any(): raise XltError(f"{name}: column 'value' lacks the score of some runs")
+    for column in ("source", "target"):
+        for code in scores[column].unique(): _check_code(code, column, name)
+    return scores
+
+def _check_code(code, column: str, name: str):
+    try: language(code)
+    except XltError as e: raise XltError(f"{name}: {column}: {e}") from e
 
 # %% ../nbs/08c_scores.ipynb #78a57150
 _FIELDS = "{found} values, but the first line names {n} columns{hint}"
@@ -407,6 +424,13 @@ def _check_size(table: pd.DataFrame, name: str):
         if why := too_small(part): raise XltError(f"{name}: {which}{why}")
 
 # %% ../nbs/08c_scores.ipynb #402fedd9
+_NO_TABLE = "path: {given} is neither a file's name nor a table (nor a list of some)"
+
+def _check_given(path):
+    "An `XltError` for what nobody can read."
+    known = isinstance(path, (str, os.PathLike, pd.DataFrame)) or isinstance(path, (list, tuple)) and path
+    if not known: raise XltError(_NO_TABLE.format(given=_short(repr(path))[1:-1]))
+
 def _numbered(table: pd.DataFrame) -> pd.DataFrame:
     "A table in memory, as if it had been read."
     return table.set_axis(_header(table.columns), axis=1).set_axis(range(2, len(table) + 2))
@@ -417,11 +441,12 @@ def read_scores(
     skip: bool = False, # leave out rows that cannot be used, with a warning that counts them
 ) -> pd.DataFrame: # task, corpus, encoder, source, target, seed, score, other numbers; one row a run and target
     "Scores of single runs; an `XltError` names all rows that cannot be used."
+    _check_given(path)
     if isinstance(path, (list, tuple)): return pd.concat([read_scores(p, skip) for p in path], ignore_index=True)
     if isinstance(path, pd.DataFrame): table, name, faults = _numbered(path), "table", []
     elif not str(path): return read_scores(_all_committed())
     else: table, name, faults = _read_csv(path)
-    if set(RESULT_COLUMNS) <= set(table): return _results_scores(table).reset_index(drop=True)
+    if set(RESULT_COLUMNS) <= set(table): return _runs(table, name)
     table = _own_scores(table, name, faults, skip)
     _check_size(table, name)
     return table.reset_index(drop=True)
