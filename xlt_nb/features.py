@@ -6,7 +6,7 @@
 __all__ = ['compute_states', 'states_dir', 'cache_limit', 'Features', 'cache_table', 'clear_cache', 'pad_states']
 
 # %% ../nbs/04b_features.ipynb #f0000003
-import glob, hashlib, os, shutil, time
+import contextlib, glob, hashlib, os, shutil, time
 from pathlib import Path
 
 import numpy as np
@@ -85,8 +85,8 @@ def _read_shard(path: Path) -> dict: # key -> (states of the shard, first, last)
     "Where the states of a shard's windows lie; nothing if it was cleared meanwhile, is damaged, or is no shard."
     try:
         tensors = load_file(path)
-        os.utime(path)
         ends, keys = tensors["ends"].tolist(), tensors["keys"].numpy().tobytes()
+        with contextlib.suppress(OSError): os.utime(path)
     except (OSError, SafetensorError, KeyError): return {}
     places = enumerate(zip(ends, ends[1:]))
     return {keys[16*i:16*i + 16]: (tensors["states"], a, b) for i, (a, b) in places}
@@ -121,13 +121,13 @@ def _make_room(wanted: int) -> bool: # is there room?
     states_dir().mkdir(parents=True, exist_ok=True)
     for p in states_dir().glob("*/.*.partial"): # left by killed writers
         if _age(p) > 3600: shutil.rmtree(p, ignore_errors=True)
-    shards = _sizes(states_dir())
-    over = sum(size for _, size, _ in shards) + wanted - cache_limit()
+    shards, fits = _sizes(states_dir()), wanted <= cache_limit()
+    over = sum(size for _, size, _ in shards) + wanted*fits - cache_limit()
     for _, size, path in shards:
         if over <= 0: break
         path.unlink(missing_ok=True)
         over -= size
-    return over <= 0 and shutil.disk_usage(cache_dir()).free > wanted + 2**28
+    return fits and over <= 0 and shutil.disk_usage(cache_dir()).free > wanted + 2**28
 
 # %% ../nbs/04b_features.ipynb #f000000d
 _CHUNK = 200_000 # subwords in a shard, about 150 MB for a width of 384
