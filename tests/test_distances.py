@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 from xlt_nb import distances as D
 from xlt_nb.core import XltError
 from xlt_nb.distances import (DISTANCES, GROUPS, HALF_MERIDIAN, MEASURES, MIN_SHARED, MODES, PAPER_DISTANCES, ThinDataWarning, combined, coverage,
-                              distance, distance_interval, distance_matrix, distance_table, explain_distance, languages_with, load_uriel, paper_distances, register_distance, uriel_features)
+                              distance, distance_interval, distance_matrix, distance_table, explain_distance, family_groups, languages_with, load_uriel, paper_distances, register_distance, uriel_features)
 from xlt_nb.languages import LANGUAGES, MACROLANGUAGES, MINION, SMILER, _letter_codes, as_matrix, language, resolve, uriel_codes, uriel_dir
 
 KINDS_AND_MODES = [(k, m) for k, d in DISTANCES.items() for m in d.modes]
@@ -230,7 +230,7 @@ def test_a_pair_is_warned_of_a_language_at_a_time():
     assert heard(distance, "syntactic", "en", "pt") == heard(distance, "syntactic", "yrl", "yrl") == heard(distance, "syntactic", "yrl", "pt", min_shared=0) == []
     one, = heard(distance, "syntactic", "yrl", "pt")
     assert one == heard(distance, "syntactic", "en", "yrl")[0] == heard(distance, "syntactic", "yrl", "pap")[0] # one text, whatever the partner
-    assert "syntactic distance: URIEL knows 0 of 103 features of yrl (Nheengatu)" in one and "imputed" in one and ";" in one
+    assert "syntactic distance: URIEL knows 0 of 103 features of yrl (Nheengatu), fewer than 40;" in one and "imputed" in one and ";" in one
     assert [("yrl" in t, "pap" in t) for t in heard(distance, "syntactic", "yrl", "pap")] == [(True, False), (False, True)]
     assert "no distance" in heard(distance, "syntactic", "yrl", "pt", "shared")[0] and "as published" in heard(distance, "syntactic", "sw", "pt", "published")[0]
     assert "has no data for und" in heard(distance, "genetic", "und", "pt")[0] and heard(distance, "genetic", "yrl", "pt") == []
@@ -357,6 +357,16 @@ def test_ancestors_and_places():
     assert place.value_a[0] > place.value_b[0] > 45 and np.isnan(explain_distance("geographic", "und", "en").kilometres.item())
 
 
+def test_a_distance_known_in_part_is_known():
+    "Coverage that counts no features is a share of anything; only where it is 0 is nothing known."
+    def half(languages, mode): return np.zeros((len(languages),)*2), np.array([[0.3*(x.code != "yrl" != y.code) for x in languages] for y in languages])
+    register_distance("in_part", "made up", modes=("knn",))(half)
+    try:
+        assert heard(distance, "in_part", "en", "pt") == [] and "no data for yrl" in heard(distance, "in_part", "en", "yrl")[0]
+        assert "yrl (0);" in heard(distance_matrix, "in_part", ["en", "yrl", "pt", "eu"])[0]
+    finally: del DISTANCES["in_part"]
+
+
 def test_a_users_distance_has_no_table():
     register_distance("same_name", "made up", modes=("knn",))(lambda languages, mode: (np.zeros((len(languages),)*2), np.ones((len(languages),)*2)))
     try:
@@ -398,6 +408,12 @@ def test_paper_medoids():
     (lambda: languages_with("genes"), "kind.*genetic"),
     (lambda: combined(["en", "fr"], {"anderberg": 1}), "kind.*anderberg"),
     (lambda: combined(["en", "fr"], {}), "weights"),
+    (lambda: combined(["en", "fr"], {"syntactic": "much"}), "weights: 'much' of syntactic"),
+    (lambda: combined(["en", "fr"], ["syntactic"]), "weights: .*not a dictionary"),
+    (lambda: distance_table(["en", "fr"], "syntactic"), "kinds: 'syntactic' is one string; give a list"),
+    (lambda: distance_table(["en", "fr"], []), "kinds: none; .*valid: syntactic"),
+    (lambda: family_groups("en"), "languages: 'en' is one string"),
+    (lambda: distance_interval("syntactic", "en", "fr", level="most"), "level: 'most'"),
     (lambda: distance("syntactic", "en", "fr", min_shared=-1), "min_shared: -1"),
     (lambda: distance_matrix("syntactic", ["en", "fr"], min_shared=2.5), "min_shared: 2.5"),
     (lambda: distance_table(["en", "fr"], min_shared=True), "min_shared: True"),

@@ -564,6 +564,7 @@ def test_litmus_rows(tmp_path):
     amounts = amounts_table(table)
     assert amounts.columns.tolist() == ["es", "pt", "ja"] and amounts.loc["train-1"].tolist() == [0, 0, 1000] and len(amounts) == 2
     with pytest.raises(XltError, match="configurations: column: 'amounts'"): amounts_table(table.drop(columns="amounts"))
+    with pytest.raises(XltError, match="configurations: 'train-0' stands for two sets of amounts"): amounts_table(pd.concat([table, table.assign(amounts=[(7, 7)]*2 + [(7,)]*2)]))
     for args, reason in ((("ner",), "task: 'ner' is not valid"), (("pos", "gold"), r"part: 'gold' is not valid \(valid: train\)")):
         with pytest.raises(XltError, match=reason): read_litmus(*args, root=tmp_path)
 
@@ -574,7 +575,7 @@ def test_litmus_rows(tmp_path):
     ("{'es':100,'pt':5000}", "es 100", "l.csv:2: sizes: not of the form"), ("{'es':100,'pt':5000}", "7", "l.csv:2: sizes: not of the form"),
     ("es+pt", "es+qqq", "l.csv:2: sources: language: 'qqq'"), ("es+pt", "es+spa", "l.csv:2: sources: es.spa names a language twice"), (",ja,40", ",xq,40", "l.csv:3: target: language: 'xq'"),
     (",ja,40", ",es,40", "l.csv:3: 0, es stands in line 2 already"), (",ja,40", ",spa,40", "l.csv:3: 0, es stands in line 2 already"),
-    ("1,ja", "0,ja", "l.csv:4: 0 stands in line 2 already"), (",90.25", ",", "l.csv:5: score: ''"), ("config,", "id,", "l.csv:1: columns id, sources")])
+    ("1,ja", "0,ja", "l.csv:4: configuration 0 has other sources or sizes than in line 2"), (",90.25", ",", "l.csv:5: score: ''"), ("config,", "id,", "l.csv:1: columns id, sources")])
 def test_a_wrong_configuration_has_a_place(old, new, reason, tmp_path):
     text = LITMUS.replace(old, new)
     if new in ("es+qqq", "es+spa"): text = text.replace("'pt'", f"'{new[3:]}'")

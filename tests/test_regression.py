@@ -646,6 +646,15 @@ def test_command_refuses_or_skips_faulty_rows(mine, tables, tmp_path):
     assert pd.read_csv(tmp_path/"table.csv").cells[0] == 272
 
 
+def test_commands_say_once_in_a_line_of_which_languages_little_is_known(tmp_path):
+    rows = lines(["yrl", "pt", "en", "de", "ko"])
+    status, _, err = run(write(tmp_path, csv(rows)), "--kinds", "syntactic,hamming_syntax", "--permutations", "99")
+    said = [x for x in err.splitlines() if "URIEL knows" in x]
+    assert status == 0 and len(said) == 2 and all(x.startswith("xlt-nb: note: ") and "yrl (0)" in x for x in said)
+    for bad, words in ((["--kinds", ","], "kinds: none"), (["--out", str(tmp_path)], "is a folder; give the name of a file")):
+        with redirect_stderr(io.StringIO()) as err: assert main(["distances", *bad]) == 2 and words in err.getvalue()
+
+
 def test_command_takes_the_same_numbers_with_any_number_of_threads(mine, tables, tmp_path):
     from threadpoolctl import threadpool_limits
     made = []

@@ -6,7 +6,7 @@
 __all__ = ['STAGES', 'chapters', 'stages', 'run_chapters', 'parser', 'main']
 
 # %% ../nbs/14_cli.ipynb #5f8944e4
-import argparse, contextlib, hashlib, importlib.metadata, json, os, sys, time, warnings
+import argparse, contextlib, functools, hashlib, importlib.metadata, json, os, sys, time, warnings
 from pathlib import Path
 
 import xlt_nb
@@ -20,7 +20,9 @@ def _split(text: str) -> list: return [x.strip() for x in text.split(",") if x.s
 def _check_out(name: str):
     "The folder of an output file must be there, and be written to, before the work."
     if not name: return
-    folder = Path(name).expanduser().resolve().parent
+    path = Path(name).expanduser().resolve()
+    if path.is_dir(): raise XltError(f"out: {path} is a folder; give the name of a file")
+    folder = path.parent
     if folder.is_dir() and os.access(folder, os.W_OK): return
     raise XltError(f"out: no folder {folder} that can be written to")
 
@@ -82,15 +84,20 @@ def _list_explain():
     for kind in (*DISTANCES, "combined", "paper"): print(f"kind {kind}")
 
 # %% ../nbs/14_cli.ipynb #f7931bb1
+def _note(said: set, usual, message, category, *where):
+    "Say a warning of this package as a line, the first time; those of libraries as usual."
+    ours = category is UserWarning or category.__module__.startswith("xlt_nb")
+    if not ours: return usual(message, category, *where)
+    if str(message) in said: return
+    said.add(str(message))
+    print(f"xlt-nb: note: {message}", file=sys.stderr, flush=True)
+
 @contextlib.contextmanager
 def _notes():
-    "Say what was warned of on standard error."
-    with warnings.catch_warnings(record=True) as found:
-        warnings.simplefilter("always")
-        try: yield
-        finally:
-            for note in found:
-                if note.category is UserWarning: print(f"xlt-nb: note: {note.message}", file=sys.stderr)
+    "Say what is warned of on standard error."
+    with warnings.catch_warnings():
+        warnings.showwarning = functools.partial(_note, set(), warnings.showwarning)
+        yield
 
 # %% ../nbs/14_cli.ipynb #f50b6aeb
 def _explained(args) -> tuple: # (table of `explain`, text)
@@ -98,7 +105,7 @@ def _explained(args) -> tuple: # (table of `explain`, text)
     from threadpoolctl import threadpool_limits
     from xlt_nb import regression as r
     from xlt_nb.scores import read_scores
-    with _notes(): scores = r.add_covariates(read_scores(args.table, args.skip))
+    scores = r.add_covariates(read_scores(args.table, args.skip))
     kinds = r.check_kinds(args.kinds, scores.select_dtypes("number").columns)
     covariates = [c for c in ("log_cost", "prior") if c in scores]
     with threadpool_limits(1):
@@ -335,7 +342,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv=None) -> int: # exit status
     "Entry point of the command `xlt-nb`."
     args = parser().parse_args(argv)
-    try: args.run(args)
+    try:
+        with _notes(): args.run(args)
     except XltError as e:
         print(f"xlt-nb: error: {e}", file=sys.stderr)
         return 2

@@ -323,8 +323,8 @@ for _name, _groups in _ANGULAR.items():
     _register = register_distance(_name, _about, known=functools.partial(_has_features, _groups))
     _register(functools.partial(_angular_distance, _groups))
     _least = MIN_SHARED[_groups[0] if len(_groups) == 1 else _name]
-    _compared = functools.partial(_vectors, _groups)
-    _COMPARISONS[_name] = _Comparison(_compared, _products, _angle, _angle_parts, _least)
+    _vectors_of = functools.partial(_vectors, _groups)
+    _COMPARISONS[_name] = _Comparison(_vectors_of, _products, _angle, _angle_parts, _least)
 
 # %% ../nbs/02_distances.ipynb #0e309313
 def _shared_families(labels) -> tuple: # n × n counts of families in common, n counts of families
@@ -395,6 +395,9 @@ def _is_whole(value, lowest: int) -> bool:
     "Is this a whole number from `lowest`?"
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= lowest
 
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float, np.number)) and bool(np.isfinite(value))
+
 def _check_request(kind, mode, min_shared) -> int: # the least number of shared features; 1 where none are counted
     "A kind, a mode it has, and a minimum that is a count or None."
     modes = DISTANCES[check_choice("kind", kind, DISTANCES)].modes
@@ -413,30 +416,31 @@ def _size(kind, languages, mode) -> tuple: # number of features (1: none are cou
     return len(v.names), v.compared is not None
 
 def _thin(share, size, min_shared) -> np.ndarray: # n × n mask; the diagonal: of the language itself
-    "Where coverage stands for fewer features than the minimum."
+    "Where coverage stands for fewer features than the minimum; where none are counted, for nothing."
+    if size == 1: return np.asarray(share) == 0
     return np.asarray(share) < (min_shared - 0.5)/size # between two counts, for coverage is a rounded number
 
 # %% ../nbs/02_distances.ipynb #ac516a93
 _INSTEAD = {"knn": "what is unknown is imputed, not measured", "shared": "there is no distance in mode shared",
             "published": "the value is a convention, not measured"}
-_OF_ONE = "{kind} distance: {base} knows {known:.0f} of {size} features of {who}; {instead}"
-_OF_PAIR = "{kind} distance: {base} knows {known:.0f} of {size} features of both {who}; {instead}"
+_OF_ONE = "{kind} distance: {base} knows {known:.0f} of {size} features of {who}, fewer than {least}; {instead}"
+_OF_PAIR = "{kind} distance: {base} knows {known:.0f} of {size} features of both {who}, fewer than {least}; {instead}"
 _OF_MANY = "{kind} distance: {base} knows fewer than {least} of {size} features of {who}; {instead}"
 _NO_DATA = "{kind} distance: {base} has no data for {who}; the value is not measured"
 
 def _named(l) -> str: return f"{l.code} ({l.name})" if l.name else l.code
 
-def _facts(kind, mode, size) -> dict: # parts of a sentence
+def _facts(kind, mode, size, least) -> dict: # parts of a sentence
     "What is the same in all sentences about a kind in a mode."
     base = "URIEL as published" if mode == "published" else "URIEL"
-    return {"kind": kind, "size": size, "base": base, "instead": _INSTEAD[mode]}
+    return {"kind": kind, "size": size, "base": base, "least": least, "instead": _INSTEAD[mode]}
 
 # %% ../nbs/02_distances.ipynb #abe7e545
 def _warnings_of_pair(kind, languages, mode, min_shared, share) -> list: # of texts
     "One text a language of which too little is known; else one of the pair, where too little is known of both."
     size, by_pair = _size(kind, languages, mode)
     thin = _thin(share, size, min_shared)
-    facts = _facts(kind, mode, size)
+    facts = _facts(kind, mode, size, min_shared)
     own = [i for i in range(len(languages)) if thin[i, i]]
     text = _OF_ONE if kind in _COMPARISONS else _NO_DATA
     if own: return [text.format(who=_named(languages[i]), known=share[i, i]*size, **facts) for i in own]
@@ -459,7 +463,7 @@ def _warnings_of_matrix(kind, languages, mode, min_shared, share) -> list: # at 
     who = [", ".join(counts) + (f" and {len(own) - _NAMED:,} more" if len(own) > _NAMED else "")] if own else []
     if pairs: who.append(f"both languages of {pairs:,} {'further ' if own else ''}pairs")
     text = _OF_MANY if kind in _COMPARISONS else _NO_DATA
-    return [text.format(least=min_shared, who=" and ".join(who), **_facts(kind, mode, size))]
+    return [text.format(who=" and ".join(who), **_facts(kind, mode, size, min_shared))]
 
 # %% ../nbs/02_distances.ipynb #3cb5de70
 def _compute(kind, languages, mode, min_shared=0, of_pair=False):
@@ -492,6 +496,10 @@ def distance_matrix(
     return pd.DataFrame(values, index=labels, columns=labels, copy=False)
 
 # %% ../nbs/02_distances.ipynb #04b3c0cd
+def _pair(a, b) -> list: # codes
+    "Two codes, or one where both name the same language."
+    return [a] if language(a) == language(b) else [a, b]
+
 def distance(
     kind: str, # one of `DISTANCES`
     a: str, # code of the language one comes from
@@ -501,8 +509,7 @@ def distance(
                                    # None: `MIN_SHARED` of the kind's group; 0: neither missing nor warned of
 ) -> float: # NaN where too little is known for both
     "Distance from one language to another; a `ThinDataWarning` for each of which too little is known."
-    codes = [a] if language(a) == language(b) else [a, b]
-    return float(_compute(kind, codes, mode, min_shared, of_pair=True)[1][0, -1])
+    return float(_compute(kind, _pair(a, b), mode, min_shared, of_pair=True)[1][0, -1])
 
 # %% ../nbs/02_distances.ipynb #559f0079
 def coverage(
@@ -525,6 +532,8 @@ def distance_table(
                                    # None: `MIN_SHARED` of the kind's group; 0: neither missing nor warned of
 ) -> pd.DataFrame: # columns source, target, kind, distance, coverage; one row a kind and pair of different languages
     "Distances in long form, each beside its coverage."
+    if isinstance(kinds, str): raise XltError(f"kinds: {kinds!r} is one string; give a list of kinds, e.g. [{kinds!r}]")
+    if not len(kinds): raise XltError(f"kinds: none; name at least one (valid: {', '.join(DISTANCES)})")
     tables = []
     for kind in kinds:
         labels, values, share = _compute(kind, languages, mode, min_shared)
@@ -613,8 +622,8 @@ for _measure, _group in itertools.product(MEASURES, GROUPS):
     _about = f"{_measure} measure over binary {_group} features (Choi, Cha & Tappert 2010)"
     _register = register_distance(f"{_measure}_{_group}", _about, known=functools.partial(_has_features, [_group]))
     _register(functools.partial(_binary_distance, _measure, _group))
-    _compared = functools.partial(_binary_vectors, _group)
-    _how = _Comparison(_compared, _cells, MEASURES[_measure], _PARTS[_measure], MIN_SHARED[_group])
+    _vectors_of = functools.partial(_binary_vectors, _group)
+    _how = _Comparison(_vectors_of, _cells, MEASURES[_measure], _PARTS[_measure], MIN_SHARED[_group])
     _COMPARISONS[f"{_measure}_{_group}"] = _how
 
 # %% ../nbs/02_distances.ipynb #8c9e80d2
@@ -663,9 +672,6 @@ def _compared(kind, languages, mode) -> tuple: # `_Vectors`, (features of the co
     v = _COMPARISONS[kind].vectors(languages, mode)
     return v, np.ones(len(v.names), bool) if v.compared is None else v.compared.all(0)
 
-def _pair(kind, a, b) -> list: # codes
-    "Two codes, or one where both name the same language."
-    return [a] if language(a) == language(b) else [a, b]
 
 # %% ../nbs/02_distances.ipynb #e255a018
 def _resampled(c: _Comparison, x, y, draws: int, seed: int) -> np.ndarray: # one distance a draw
@@ -680,7 +686,7 @@ def _check_bootstrap(kind, draws, level, seed):
         raise XltError(f"kind: {kind!r} is not a distance over features (valid: {', '.join(_COMPARISONS)})")
     for name, value, lowest in (("draws", draws, 99), ("seed", seed, 0)):
         if not _is_whole(value, lowest): raise XltError(f"{name}: {value!r} is not a whole number from {lowest}")
-    if not 0 < level < 1: raise XltError(f"level: {level!r} is not between 0 and 1")
+    if not (_is_number(level) and 0 < level < 1): raise XltError(f"level: {level!r} is not between 0 and 1")
 
 # %% ../nbs/02_distances.ipynb #cf44c56f
 def distance_interval(
@@ -695,7 +701,7 @@ def distance_interval(
 ) -> DistanceInterval: # value, low, high (NaN where too little is known), coverage, n_features
     "A distance and the interval in which it moves when other features of the kind are drawn."
     _check_bootstrap(kind, draws, level, seed)
-    codes = _pair(kind, a, b)
+    codes = _pair(a, b)
     _, values, share = _compute(kind, codes, mode, min_shared, of_pair=True)
     v, use = _compared(kind, resolve(codes), mode)
     value, n = float(values[0, -1]), int(use.sum())
@@ -802,7 +808,7 @@ def explain_distance(
     min_shared: int | None = None, # as for `distance`; contributions to a missing distance are NaN
 ) -> pd.DataFrame: # feature, value_a, value_b, source_a, source_b, contribution; geographic: also kilometres
     "What separates two languages, most first: contributions add up to the distance (how, for each kind: this chapter)."
-    codes = _pair(kind, a, b)
+    codes = _pair(a, b)
     value = _compute(kind, codes, mode, min_shared, of_pair=True)[1][0, -1]
     if kind not in _EXPLAINED:
         raise XltError(f"kind: {kind!r} cannot be taken apart (valid: {', '.join(_EXPLAINED)})")
@@ -830,7 +836,10 @@ def combined(
                                    # None: `MIN_SHARED` of the kind's group; 0: neither missing nor warned of
 ) -> pd.DataFrame: # square
     "A weighted sum of distances; by default the combined distance of Ngo & Nguyen (2024)."
+    if not isinstance(weights, dict): raise XltError(f"weights: {weights!r} is not a dictionary, kind -> weight")
     if not weights: raise XltError("weights: empty; name at least one kind")
+    for kind, w in weights.items():
+        if not _is_number(w): raise XltError(f"weights: {w!r} of {kind} is not a number")
     return sum(float(w)*distance_matrix(kind, languages, mode, min_shared) for kind, w in weights.items())
 
 # %% ../nbs/02_distances.ipynb #f5ce5720
@@ -852,6 +861,7 @@ def family_groups(
     depth: str = "", # "family" or "branch"; empty: branch where that leaves 100 permutations, else family
 ) -> pd.Series: # language -> name of its group
     "Groups of related languages."
+    resolve(languages) # refuses a bare string, an empty list and repetitions
     if depth:
         level = ["family", "branch"].index(check_choice("depth", depth, ["family", "branch"]))
         return pd.Series({code: lineage(code)[level] for code in languages})

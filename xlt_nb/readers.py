@@ -933,12 +933,12 @@ def _points(path, column) -> pd.Series:
     if points.max() <= 1: raise XltError(f"{path}: no {column.name} is above 1; points, 0 to 100, are expected")
     return points
 
-def _check_once(path, table, names):
+def _check_once(path, table, names, said="{} stands in line {} already"):
     twice = table.index[table.duplicated(names)]
     if twice.empty: return
     row = table.loc[twice[0], names]
     first = table.index[(table[names] == row).all(axis=1)][0]
-    _fail(path, twice[0], f"{', '.join(row)} stands in line {first} already")
+    _fail(path, twice[0], said.format(", ".join(row), first))
 
 def _check_rows(path, table, entry):
     if len(table) != entry.rows: raise XltError(f"{path}: {len(table)} rows, but index.csv says {entry.rows}")
@@ -958,13 +958,13 @@ def _read_index(folder, columns, keys) -> pd.DataFrame: # keys: lists of columns
 
 # %% ../nbs/03b_readers.ipynb #c1a7000a
 _KEYS = ["task", "corpus", "encoder"] # what names a transfer matrix
-_PUBLISHED = "name file task corpus encoder checkpoint parameters metric test_data licence origin rows"
+_MATRICES = "name file task corpus encoder checkpoint parameters metric test_data licence origin rows"
 
 def published_index(
     root=None, # folder that holds `published`; default: what the project ships
 ) -> pd.DataFrame: # one row a matrix: name, task, corpus, encoder, parameters, metric, licence, origin …
     "The transfer matrices of others that are shipped."
-    return _read_index(Path(root or data_dir())/"published", _PUBLISHED, [["name"], ["file"], _KEYS])
+    return _read_index(Path(root or data_dir())/"published", _MATRICES, [["name"], ["file"], _KEYS])
 
 # %% ../nbs/03b_readers.ipynb #c1a7000c
 def _read_matrix(path, entry) -> pd.DataFrame: # entry: its line of the index
@@ -1009,6 +1009,8 @@ def _litmus_amounts(path, n, sources, sizes) -> dict: # code -> examples
     return dict(zip(codes, [given[x] for x in named]))
 
 # %% ../nbs/03b_readers.ipynb #c1a70015
+_NOT_THE_SAME = "configuration {} has other sources or sizes than in line {}"
+
 def read_litmus(
     task: str, # of `litmus_index`
     part: str = "train", # of `litmus_index`
@@ -1021,7 +1023,7 @@ def read_litmus(
     path = Path(root or data_dir())/"litmus"/entry.file
     table = _read_texts(path, ["config", "sources", "sizes", "target", "score"])
     configs = table[["config", "sources", "sizes"]].drop_duplicates()
-    _check_once(path, configs, ["config"])
+    _check_once(path, configs, ["config"], _NOT_THE_SAME)
     table["target"] = _codes(path, table.target)
     _check_once(path, table, ["config", "target"])
     _check_rows(path, table, entry)
@@ -1039,12 +1041,16 @@ def _litmus_rows(table, amounts, entry) -> pd.DataFrame:
     columns = [*_KEYS, "parameters", "part", "config", "sources", "amounts", "cost", "target", "seen", "score"]
     return table[columns].reset_index(drop=True)
 
+_TWO_AMOUNTS = "configurations: {!r} stands for two sets of amounts; give those of one task"
+
 def amounts_table(
-    configurations: pd.DataFrame, # of `read_litmus`; parts may stand together
+    configurations: pd.DataFrame, # of `read_litmus`; parts of one task may stand together
 ) -> pd.DataFrame: # configurations × sources, labelled examples; 0 where a language is no source
     "How much of each language each configuration was trained on."
     for name in ("config", "sources", "amounts"): check_choice("configurations: column", name, configurations)
-    once = configurations.drop_duplicates("config").set_index("config")
+    once = configurations[["config", "sources", "amounts"]].drop_duplicates().set_index("config")
+    twice = once.index[once.index.duplicated()]
+    if len(twice): raise XltError(_TWO_AMOUNTS.format(twice[0]))
     rows = [dict(zip(sources, amounts)) for sources, amounts in zip(once.sources, once.amounts)]
     table = pd.DataFrame(rows, index=once.index).fillna(0).astype(int)
     order = sorted(table, key=lambda x: (LANGUAGES.index(x) if x in LANGUAGES else len(LANGUAGES), x))
@@ -1103,7 +1109,7 @@ def parallel_positions(
     return np.array([k for k, id in enumerate(order) if id in chosen])
 
 # %% ../nbs/03b_readers.ipynb #33130002
-def _published() -> list: # names of corpora whose numbers are committed since they may not be shipped
+def _unshipped() -> list: # names of corpora whose numbers are committed since they may not be shipped
     return [name for name, info in CORPORA.items() if info.languages and not info.shipped]
 
 # %% ../nbs/03b_readers.ipynb #898eb632
@@ -1111,7 +1117,7 @@ def readers_table(
     root=None, # folder that holds the data sets' folders
 ) -> pd.DataFrame: # columns corpus, language, what, count
     "`quirk_table` of all published corpora whose files are there; the rest from the committed table."
-    path, here = tables_dir()/"corpus_readers.csv", [name for name in _published() if is_here(name, root)]
+    path, here = tables_dir()/"corpus_readers.csv", [name for name in _unshipped() if is_here(name, root)]
     tables = [quirk_table(_loaded(name, root)) for name in here]
     if path.exists():
         committed = pd.read_csv(path, keep_default_na=False)
@@ -1125,7 +1131,7 @@ def write_corpus_tables(
 ) -> list: # of paths
     "Write the committed tables anew for all published corpora whose files are there; the others keep theirs."
     tables = {}
-    for name in _published():
+    for name in _unshipped():
         if not is_here(name, root): continue
         tables[corpus_table_path(name)] = statistics_table(name, root)
         if CORPORA[name].parallel:
