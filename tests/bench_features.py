@@ -1,10 +1,12 @@
 """How fast are frozen states? `python tests/bench_features.py` writes outputs/tables/bench_features.csv. Not a test.
 
-Part `states`: texts of XLT-17 in several languages through the eight lower layers of the default encoder
+Part `states`: texts of XLT-17 in several languages through the layers that the default encoder's preset freezes
 (`compute_states`), against two baselines that take turns with it in the same process: the plain matrix products of
 the same batches (queries, keys and values; out of attention; up and down; nothing else), and transformers' `AutoModel`,
-cut to the same layers, under autocast, in the same batches without their empty rows. One process with one thread, then
-two such processes at the same time. A round's ratio compares times of that round; `best` compares the best times.
+cut to the same layers, under autocast, in the same batches without their empty rows. Subwords are those of texts;
+padding and empty rows, which both work through, count as none, and their share has a line of its own. One process with
+one thread, then two such processes at the same time. A round's ratio compares times of that round; `best` compares the
+best times.
 Part `loading`, each in a process of its own: first use of the encoder (unpacked into an empty cache), later loads.
 """
 import os
@@ -20,14 +22,14 @@ import torch
 from torch.nn import functional as F
 
 from xlt_nb.core import atomic_path, tables_dir
-from xlt_nb.encoders import (E5, compute_dtype, encode_words, encoder_config, encoder_folder, load_stack,
+from xlt_nb.encoders import (E5, compute_dtype, encode_words, encoder_config, encoder_folder, find_preset, load_stack,
     load_tokenizer, pad_windows)
 from xlt_nb.features import _filled_batches, compute_states
 from xlt_nb.readers import load_corpus
 from xlt_nb.training import peak_memory_mb
 
 LANGUAGES = ("en", "es", "tr", "ja", "ar", "hi")
-FROZEN, LAYERS = 8, 11
+FROZEN, LAYERS = find_preset(E5).frozen, find_preset(E5).layers
 COLUMNS = ["part", "measure", "what", "baseline", "processes", "unit"]
 COLUMNS += ["rounds", "best", "median", "low", "high", "target"]
 
@@ -206,6 +208,13 @@ def states_worker(languages, texts, rounds) -> tuple: # (subwords, name -> secon
     return sum(len(w.input_ids) for w in windows), alternate(works, rounds)
 
 
+def padding(languages, texts) -> float: # percent
+    "Share of the batches' places that no subword of a text fills."
+    windows = sample_windows(languages, texts)
+    places = sum(rows*columns for _, rows, columns in _filled_batches(windows))
+    return 100*(1 - sum(len(w.input_ids) for w in windows)/places)
+
+
 def memory_worker(languages, texts, hub: bool) -> float: # MB
     "Peak memory of a process that reads states, by us or by `AutoModel`."
     windows = sample_windows(languages, texts)
@@ -216,7 +225,7 @@ def memory_worker(languages, texts, hub: bool) -> float: # MB
 
 def states_rows(args) -> list:
     "Speed in one process and in two at a time; peak memory of one."
-    rows = []
+    rows = [row("states", "padding", "frozen states", "%", [padding(args.languages, args.texts)], min)]
     for n in (1, 2):
         say(f"states: {n} process(es), {args.rounds} round(s), {args.texts} texts of {len(args.languages)} languages")
         found = in_processes(states_worker, n, args.languages, args.texts, args.rounds)

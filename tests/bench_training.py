@@ -1,23 +1,27 @@
 """How fast is training on frozen states? `python tests/bench_training.py` writes outputs/tables/bench_training*.csv.
 
-Part `training`: the three upper layers and the head on states (batches of 8) against the plain matrix products of the
-same batches, forward and backward, in turns in one process; then two such processes at the same time.
-Part `profile`: which operators the time of one epoch goes to (bench_training_profile.csv).
+All of it with the preset of the default encoder: its layers, frozen ones, rates, batches and weight of "none".
+Part `training`: the trained layers and the head on states, for events (a label a word) and relations (all pairs of a
+text from one reading of it), against the plain matrix products of the same batches' layers, forward and backward, in
+turns in one process; then two such processes at the same time.
+Part `profile`: which operators the time goes to, of frozen states and of one epoch of events
+(bench_training_profile.csv).
 Part `matrix`: the XLT-17 event matrix, 17 sources x 3 seeds, each tested on 17 languages. Ours: states of all languages
 and a few sources' runs are made and timed in two processes of one thread, with an empty folder of states, and the runs
 scaled to 51; states, start of the processes, corpus and test sets count once. Against it: transformers' `Trainer`
 fine-tunes the *whole* encoder, embeddings too, on the same texts and labels with as many epochs and the same batch
-size, tested on the same sets, in as many processes, scaled the same way. It gets learning rates of its own, our
-windows, batches of similar lengths, autocast and a fused optimiser; its start and loading are not counted at all.
+size, tested on the same sets, in as many processes, scaled the same way. It gets learning rates of its own
+(`--trainer-rates`), our windows, batches of similar lengths, autocast and a fused optimiser; its start and loading are
+not counted at all.
 Every run's seconds and F1 are in bench_training_runs.csv, their means in bench_training_f1.csv.
-A script, not a test; needs `pip install accelerate`.
+A script, not a test; needs the extra `bench` (accelerate).
 """
 import os
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 os.environ.update(ONE_THREAD)
 
-import argparse, contextlib, importlib.util, sys, tempfile, time
+import argparse, contextlib, importlib.util, itertools, sys, tempfile, time
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +29,11 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from bench_features import FROZEN, LAYERS, alternate, in_processes, layer_weights, product_inputs
-from bench_features import rate_rows, row, say, write_rows
+from bench_features import FROZEN, LANGUAGES, LAYERS, alternate, frozen_stack, in_processes, layer_weights
+from bench_features import product_inputs, rate_rows, row, sample_windows, say, write_rows
 from xlt_nb.core import RunConfig, atomic_path, cache_dir, side_by_side, tables_dir
 from xlt_nb.encoders import E5, compute_dtype, encoder_folder, load_tokenizer
+from xlt_nb.features import compute_states
 from xlt_nb.readers import load_corpus
 from xlt_nb.tasks import make_task
 from xlt_nb.training import (Recipe, batches, complete, fit, make_batch, new_model, peak_memory_mb, reading_of,
@@ -36,27 +41,23 @@ from xlt_nb.training import (Recipe, batches, complete, fit, make_batch, new_mod
 from xlt_nb.transfer import corpus_languages
 
 SEEDS, PROCESSES = 3, 2 # seeds of the whole matrix; processes that share it
-OURS = {"preset": {}, "head alone": {"layers": LAYERS, "frozen": LAYERS}} # fields of `RunConfig`
+OURS = {"preset": {}, "head alone": {"frozen": LAYERS}} # fields of `RunConfig`
 TRAINER = "Trainer, whole encoder"
 TARGETS = {"preset": 6, "head alone": 20} # times as fast as the Trainer
 
 
 # Speed of training on states
 
-def training_config(source: str, batch_size: int = 8) -> RunConfig:
-    "The training that is timed."
-    fields = dict(task="events", corpus="xlt17", sources=[source], targets=[source], encoder=E5)
-    return complete(RunConfig(layers=LAYERS, frozen=FROZEN, batch_size=batch_size, epochs=1, **fields))
-
-
-def training_epoch(source: str, texts: int) -> tuple: # (function that trains, shapes of its batches, subwords)
+def training_epoch(task: str, source: str, texts: int) -> tuple: # (function that trains, shapes of batches, subwords)
     "An epoch of a model of our own, on states that are there already."
-    c = training_config(source)
+    fields = dict(task=task, corpus="xlt17", sources=[source], targets=[source], encoder=E5)
+    c = complete(RunConfig(epochs=1, **fields))
     corpus, reading = load_corpus("xlt17", [source]), reading_of(c, "cpu")
-    stage = make_task("events", corpus).stages[0]
+    stage = make_task(task, corpus).stages[0]
     instances, states = reading(stage, training_examples(c, corpus)[:texts])
     torch.manual_seed(0)
-    model, recipe = new_model(c, stage), Recipe(c.epochs, c.batch_size, c.lr_encoder, c.lr_head)
+    recipe = Recipe(c.epochs, c.batch_size, c.lr_encoder, c.lr_head, none_weight=c.none_weight)
+    model = new_model(c, stage)
     lengths, shapes = [len(i.window.input_ids) for i in instances], []
     for index in batches(lengths, recipe.batch_size, recipe.seed, 0):
         batch = make_batch(stage, [instances[i] for i in index], [states[i] for i in index], reading.pad_id)
@@ -85,30 +86,31 @@ def output_gradients(shapes, weights) -> dict: # (rows, columns, size) -> (rows*
     return out
 
 
-def training_worker(source, texts, rounds) -> tuple: # (subwords, name -> seconds)
+def training_worker(task, source, texts, rounds) -> tuple: # (subwords, name -> seconds)
     "Training and products in one process."
-    train, shapes, subwords = training_epoch(source, texts)
+    train, shapes, subwords = training_epoch(task, source, texts)
     weights, inputs = layer_weights(LAYERS - FROZEN), product_inputs(shapes)
     gradients = output_gradients(shapes, weights)
-    works = {"training on states": train,
-        "plain products": lambda: products_both_ways(shapes, weights, inputs, gradients)}
+    works = {f"training on states, {task}": train,
+        f"plain products, {task}": lambda: products_both_ways(shapes, weights, inputs, gradients)}
     return subwords, alternate(works, rounds)
 
 
 def training_rows(args) -> list:
     "Speed in one process and in two at a time."
     rows = []
-    for n in (1, 2):
-        say(f"training: {n} process(es), {args.rounds} rounds of {args.texts} texts")
-        found = in_processes(training_worker, n, args.sources[0], args.texts, args.rounds)
-        rows += rate_rows("training", found, {"plain products": 0.6})
+    for task, n in itertools.product(("events", "relations"), (1, 2)):
+        say(f"training: {task}, {n} process(es), {args.rounds} rounds of {args.texts} texts")
+        found = in_processes(training_worker, n, task, args.sources[0], args.texts, args.rounds)
+        rows += rate_rows("training", found, {f"plain products, {task}": 0.6})
     return rows
 
 
 # Where the time goes
 
-KINDS = {"matrix products": ("mm", "linear"), "optimiser": ("adam",), "norms": ("layer_norm",), "gelu": ("gelu",),
-    "softmax": ("softmax",), "copies and casts": ("copy", "_to_copy", "cat", "clone"), "dropout": ("random",)}
+KINDS = {"attention": ("scaled_dot", "flash", "bmm", "softmax"), "matrix products": ("mm", "linear"),
+    "optimiser": ("adam",), "norms": ("layer_norm", "vector_norm"), "gelu": ("gelu",),
+    "copies and casts": ("copy", "_to_copy", "cat", "clone"), "dropout": ("random",)}
 
 
 def kind_of(operator: str) -> str:
@@ -116,13 +118,16 @@ def kind_of(operator: str) -> str:
     return next((k for k, parts in KINDS.items() if any(x in operator for x in parts)), "other operators")
 
 
-def profile_worker(source, texts) -> tuple: # (seconds of the epoch, list of (operator, calls, milliseconds))
-    "One epoch under torch's profiler, after one without."
-    train, _, _ = training_epoch(source, texts)
-    train()
+def profile_worker(what, source, texts) -> tuple: # (seconds of the work, list of (operator, calls, milliseconds))
+    "A work under torch's profiler, after once without."
+    if what == "training": work, _, _ = training_epoch("events", source, texts)
+    else:
+        stack, windows = frozen_stack(), sample_windows(LANGUAGES, max(1, texts//4))
+        work = lambda: compute_states(stack, windows)
+    work()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as p:
         start = time.perf_counter()
-        train()
+        work()
         seconds = time.perf_counter() - start
     return seconds, [(e.key, e.count, e.self_cpu_time_total/1000) for e in p.key_averages()]
 
@@ -140,9 +145,14 @@ def profile_table(seconds, operators, top: int = 15) -> pd.DataFrame: # columns 
 
 def write_profile(args, path):
     "The table of operators, printed as well."
-    say("profile: one epoch")
-    (seconds, operators), = in_processes(profile_worker, 1, args.sources[0], args.texts)
-    table = profile_table(seconds, operators)
+    parts = []
+    for what in ("frozen states", "training"):
+        say(f"profile: {what}")
+        (seconds, operators), = in_processes(profile_worker, 1, what, args.sources[0], args.texts)
+        part = profile_table(seconds, operators)
+        part.insert(0, "work", what)
+        parts.append(part)
+    table = pd.concat(parts, ignore_index=True)
     with atomic_path(path) as p: table.to_csv(p, index=False, float_format="%.4g")
     print(table.to_string(index=False, float_format="{:.2f}".format), flush=True)
 
@@ -404,7 +414,7 @@ def options():
 def main():
     args = options()
     if "matrix" in args.parts and importlib.util.find_spec("accelerate") is None:
-        sys.exit("accelerate: not installed; the Trainer needs it: pip install accelerate")
+        sys.exit("accelerate: not installed; the Trainer needs it: pip install '.[bench]'")
     encoder_folder(E5) # unpacked now if it was not yet: that is no part of any time here
     if "training" in args.parts: write_rows(args.out, training_rows(args), "training")
     if "profile" in args.parts: write_profile(args, beside(args.out, "profile"))
