@@ -6,7 +6,7 @@
 __all__ = ['METRIC_NAMES', 'read_yaml', 'MatrixSpec', 'Study', 'shipped_studies', 'load_study', 'corpus_languages', 'grid',
            'study_workers', 'run_grid', 'finished', 'table_name', 'run_matrix', 'main_metric', 'transfer_matrix',
            'zero_shot', 'plot_matrix', 'plot_distances', 'constant_floor', 'write_floors', 'read_floors', 'headline',
-           'choose_matrices']
+           'floors_in_words', 'choose_matrices']
 
 # %% ../nbs/07_transfer.ipynb #6fa3f5bb
 import contextlib, functools, re
@@ -359,9 +359,9 @@ def read_floors() -> pd.DataFrame: # columns task, corpus, target, constant
     return pd.read_csv(path, keep_default_na=False)
 
 # %% ../nbs/07_transfer.ipynb #07000014
-def _random_scores(results: pd.DataFrame) -> pd.Series: # target -> points
-    "Zero-shot means over the sources of the untrained encoder, by target."
-    untrained = results.encoder.str.startswith("random:") & ~results.seen
+def _random_scores(results: pd.DataFrame, encoder: str) -> pd.Series: # target -> points
+    "Zero-shot means over the sources of the untrained encoder of the same shape, by target."
+    untrained = (results.encoder == f"random:{encoder}") & ~results.seen
     part = results[untrained & (results.metric == main_metric(results))]
     return part.groupby("target").value.mean()
 
@@ -375,15 +375,26 @@ def headline(
     m, floors = transfer_matrix(own), read_floors()
     task, corpus = own.task.iloc[0], own.corpus.iloc[0]
     here = floors[(floors.task == task) & (floors.corpus == corpus)]
-    constant = here.set_index("target").constant.reindex(m.columns)
-    random = _random_scores(results).reindex(m.columns) if len(results) else pd.Series(dtype=float)
+    constant = here.set_index("target").constant.astype(float).reindex(m.columns)
+    random = _random_scores(results, encoder).reindex(m.columns)
     cells, diagonal = zero_shot(m), [m.loc[x, x] for x in m.index if x in m.columns]
-    cleared = cells.groupby("target").mean().reindex(m.columns) > np.fmax(constant, random)
+    floor = pd.concat([constant, random], axis=1).max(axis=1, skipna=False)
+    cleared = cells.groupby("target").mean().reindex(m.columns) > floor
     about = {"task": task, "corpus": corpus, "encoder": encoder, "languages": len(m)}
     size = {"seeds": own.seed.nunique(), "cost": int(own.cost.max())}
     scores = {"supervised": float(np.mean(diagonal)), "zero-shot": cells.mean()}
-    below = {"constant": constant.mean(), "random encoder": random.mean(), "clears": float(cleared.mean())}
+    below = {"constant": constant.mean(), "random encoder": random.mean(), "clears": np.nan}
+    if floor.notna().all(): below["clears"] = float(cleared.mean())
     return {**about, **size, **scores, **below}
+
+# %% ../nbs/07_transfer.ipynb #12aa0008
+def floors_in_words(
+    row, # of `headline`
+) -> str:
+    "The floors of a matrix, in points; a floor that was not made is called so."
+    found = {"constant answer": row["constant"], "untrained encoder": row["random encoder"]}
+    words = [f"{k} {'not made' if pd.isna(x) else format(x, '.1f')}" for k, x in found.items()]
+    return "floors: " + ", ".join(words)
 
 # %% ../nbs/07_transfer.ipynb #1e76b904
 def choose_matrices(
