@@ -128,7 +128,8 @@ def _explain_command(args):
     print(f"\nwritten to {args.out}")
 
 # %% ../nbs/14_cli.ipynb #22df7065
-STAGES = (("07_transfer",), ("09_regression", "09b_confounds", "10_metric"), ("13_results",)) # each reads tables of those before it
+# each reads tables of those before it
+STAGES = (("07_transfer",), ("09_regression", "09b_confounds", "10_metric"), ("13_results",))
 
 def chapters(folder) -> list: # notebook paths in reading order
     "The chapters of a checkout, without the index."
