@@ -7,7 +7,7 @@ __all__ = ['GROUPS', 'FEATURE_SETS', 'MODES', 'DISTANCES', 'MIN_SHARED', 'MEASUR
            'PAPER_WEIGHTS', 'Uriel', 'load_uriel', 'uriel_features', 'Distance', 'register_distance', 'angular',
            'ThinDataWarning', 'distance_matrix', 'distance', 'coverage', 'distance_table', 'contingency',
            'languages_with', 'DistanceInterval', 'distance_interval', 'explain_distance', 'paper_distances', 'combined',
-           'lineage', 'family_groups']
+           'resampled_distances', 'lineage', 'family_groups']
 
 # %% ../nbs/02_distances.ipynb #3a73cf25
 import functools, hashlib, itertools, json, math, warnings
@@ -841,6 +841,44 @@ def combined(
     for kind, w in weights.items():
         if not _is_number(w): raise XltError(f"weights: {w!r} of {kind} is not a number")
     return sum(float(w)*distance_matrix(kind, languages, mode, min_shared) for kind, w in weights.items())
+
+# %% ../nbs/02_distances.ipynb #1d49b962
+def _drawn(kind, languages, mode, draws: int, seed: int) -> np.ndarray: # draws × n × n
+    "A distance over features drawn with replacement; kinds with as many features get the same draws."
+    c, v = _COMPARISONS[kind], _COMPARISONS[kind].vectors(languages, mode)
+    n, size = v.values.shape
+    weights = np.random.default_rng([seed, size]).multinomial(size, np.full(size, 1/size), size=draws)
+    compared = np.ones(v.values.shape, bool) if v.compared is None else v.compared
+    out = np.zeros((draws, n, n))
+    for i, j in itertools.combinations(range(n), 2):
+        use = compared[i] & compared[j]
+        if v.rows[i] == v.rows[j] or not use.any(): continue
+        x, y = v.values[[i, j]][:, use].astype(float)
+        out[:, i, j] = out[:, j, i] = c.value(*c.terms(x, y) @ weights[:, use].T)
+    return out
+
+# %% ../nbs/02_distances.ipynb #2842d3eb
+_NOTHING_TO_DRAW = "kind: {} rests on no features that could be drawn (those that do: {})"
+
+def resampled_distances(
+    weights, # a kind, or kind -> weight as in `combined`
+    languages=LANGUAGES, # codes
+    mode: str = "knn", # one of `MODES`
+    draws: int = 200, # how many tables
+    seed: int = 0, # of the draws
+) -> list: # of square tables, one a draw; NaN where `distance_matrix` has none
+    "A distance, or a weighted sum of some, over features drawn with replacement: the same for all pairs of a draw."
+    weights = {weights: 1.0} if isinstance(weights, str) else dict(weights)
+    whole = {kind: distance_matrix(kind, languages, mode) for kind in weights}
+    if not set(weights) & set(_COMPARISONS):
+        raise XltError(_NOTHING_TO_DRAW.format(", ".join(weights) or "none", ", ".join(_COMPARISONS)))
+    for name, value, lowest in (("draws", draws, 1), ("seed", seed, 0)):
+        if not _is_whole(value, lowest): raise XltError(f"{name}: {value!r} is not a whole number from {lowest}")
+    total, langs = 0, resolve(languages)
+    for kind, table in whole.items():
+        drawn = _drawn(kind, langs, mode, draws, seed) if kind in _COMPARISONS else table.to_numpy()
+        total = total + float(weights[kind])*np.where(table.isna(), np.nan, drawn)
+    return [pd.DataFrame(t, index=list(languages), columns=list(languages)) for t in total]
 
 # %% ../nbs/02_distances.ipynb #f5ce5720
 def lineage(code: str) -> tuple: # (family, branch); the name of an isolate is its code
