@@ -13,7 +13,7 @@ from xlt_nb.core import XltError
 from xlt_nb.distances import distance_matrix
 from xlt_nb.languages import LANGUAGES
 from xlt_nb.metric import (_PENALTIES, CANDIDATES, FITTED, PREDICTORS, SCORES, CombinedDistance, _bootstrap_weights,
-                           _fit_weights, _held_out_groups, _moments, _solve_weights, carry_weights, compare_predictors,
+                           _fit_weights, held_out_groups, _moments, _solve_weights, carry_weights, compare_predictors,
                            fit_combined, load_metric, predict_held_out, ranking_scores, scores_with_distances,
                            visible_cells)
 from xlt_nb.stats import additive_fit, correlate, within
@@ -163,7 +163,7 @@ def test_a_fold_does_not_see_its_language(planted, language):
 def test_a_family_fold_does_not_see_its_family(planted):
     other = spoil(spoil(planted, "es"), "it")
     a, b = (predict_held_out(m, "family", [FITTED, "syntactic"]) for m in (planted, other))
-    out = _held_out_groups(planted.labels, "family")
+    out = held_out_groups(planted.labels, "family")
     romance = next(g for g in out.values() if "es" in g)
     assert {"es", "it", "pt", "fr"} == set(romance)
     inside = a.held.isin(romance) & ~a.source.isin(["es", "it"]) & ~a.target.isin(["es", "it"])
@@ -246,7 +246,7 @@ def test_round_trip(planted, tmp_path):
     assert dataclasses.asdict(back) == dataclasses.asdict(fit) and back.matrix(["sw", "yo", "en"]).equals(fit.matrix(["sw", "yo", "en"]))
     assert not [p for p in tmp_path.iterdir() if p.name != "m.json"]
     record = json.loads((tmp_path/"m.json").read_text())
-    assert record["version"] == 1 and record["data"][0]["encoder"] == "e" and record["data"][0]["seeds"] == [0, 1] and set(record["data"][0]["languages"]) == set(LANGUAGES)
+    assert record["version"] == 2 and record["date"] and record["data"][0]["encoder"] == "e" and record["data"][0]["seeds"] == [0, 1] and set(record["data"][0]["languages"]) == set(LANGUAGES)
     equal = fit_combined([planted], penalty=math.inf, draws=0)
     equal.save(tmp_path/"m.json")
     assert math.isinf(load_metric(tmp_path/"m.json").penalty)
@@ -273,7 +273,7 @@ def test_unknown_language(planted, pair, near):
     with pytest.raises(XltError, match=near): fit_combined([planted], draws=0).distance(*pair)
 
 
-@pytest.mark.parametrize("change, message", [({"format": "x"}, "'format'"), ({"version": 2}, "'version'"), ({"mode": "kn"}, "nearest: knn"), ({"penalty": -1}, "'penalty'"), ({"penalty": None}, "'penalty'"),
+@pytest.mark.parametrize("change, message", [({"format": "x"}, "'format'"), ({"version": 1}, "'version'"), ({"mode": "kn"}, "nearest: knn"), ({"penalty": -1}, "'penalty'"), ({"penalty": None}, "'penalty'"),
     ({"kinds": {}}, "'kinds'"), ({"kinds": []}, "'kinds'"), ({"kinds": {"syntactic": {"weight": 1, "low": 0, "high": 1}}}, "'scale'"), ({"kinds": {"syntactic": {"weight": 0.5, "low": 0, "high": 1, "scale": 1}}}, "'weight'.*sum"),
     ({"kinds": {"syntactic": {"weight": "1", "low": 0, "high": 1, "scale": 1}}}, "syntactic: field 'weight'"), ({"kinds": {"syntactic": 1}}, "syntactic"), ({"kinds": {"sintactic": {"weight": 1, "low": 0, "high": 1, "scale": 1}}}, "nearest: syntactic"),
     ({"data": {}}, "'data'"), ({"draws": "many"}, "'draws'"), ({"level": 95}, "'level'"), ({"package": 1}, "'package'")])
@@ -284,7 +284,7 @@ def test_wrong_file_names_its_field(planted, tmp_path, change, message):
     with pytest.raises(XltError, match=message): load_metric(path)
 
 
-@pytest.mark.parametrize("field", ["format", "version", "mode", "penalty", "level", "draws", "kinds", "data", "package"])
+@pytest.mark.parametrize("field", ["format", "version", "date", "mode", "penalty", "level", "draws", "kinds", "data", "package"])
 def test_missing_field_is_named(planted, tmp_path, field):
     path = tmp_path/"m.json"
     fit_combined([planted], draws=0).save(path)
@@ -327,7 +327,7 @@ def test_bad_input():
 
 
 def test_committed_metric_is_of_this_version_and_applies_anywhere():
-    path = ROOT/"outputs"/"tables"/"metric.json"
+    path = ROOT/"data"/"metric.json"
     assert np.isfinite(load_metric(path).matrix(["sw", "yo", "zu", "en"])).all(axis=None)
 
 

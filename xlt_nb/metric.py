@@ -5,12 +5,14 @@
 # %% auto #0
 __all__ = ['CANDIDATES', 'PREDICTORS', 'LEVELS', 'SINGLE', 'FITTED', 'PUBLISHED_COMBINATION', 'SCORES', 'MAIN_SCORE',
            'REFERENCES', 'ScoresWithDistances', 'scores_with_distances', 'VisibleCells', 'visible_cells',
-           'CombinedDistance', 'load_metric', 'fit_combined', 'Predictor', 'register_predictor', 'predict_held_out',
-           'ranking_scores', 'compare_predictors', 'carry_weights']
+           'CombinedDistance', 'load_metric', 'WeightsFit', 'fit_weights', 'fit_combined', 'Predictor',
+           'register_predictor', 'held_out_groups', 'predict_held_out', 'ranking_scores', 'compare_predictors',
+           'carry_weights']
 
 # %% ../nbs/10_metric.ipynb #2f19224e
 import functools, hashlib, itertools, json, math, warnings
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Callable, Literal
 
@@ -285,6 +287,7 @@ class CombinedDistance:
     level: float = 0.95 # of the intervals
     draws: int = 0 # bootstrap draws (languages and seeds) behind them
     package: str = xlt_nb.__version__
+    date: str = "" # of the fit
 
     @property
     def table(self) -> pd.DataFrame: # one row a kind
@@ -360,7 +363,7 @@ def _explain(m: CombinedDistance, a: str, b: str) -> pd.DataFrame:
     return table.assign(part=(table.weight*table.distance/list(m.scale)).where(table.weight > 0, 0.0))
 
 # %% ../nbs/10_metric.ipynb #db6c66cf
-_FORMAT, _VERSION = "xlt-nb combined distance", 1
+_FORMAT, _VERSION = "xlt-nb combined distance", 2
 _Share = Annotated[float, Field(ge=0, le=1, description="a number from 0 to 1")]
 _Infinite = BeforeValidator(lambda value: math.inf if value == "inf" else value) # JSON has no infinity
 _FromZero = Field(ge=0, allow_inf_nan=True, description="a number from 0, or 'inf'")
@@ -381,6 +384,7 @@ class _MetricOnFile(BaseModel):
     format: Literal[_FORMAT] = Field(description=repr(_FORMAT))
     version: Literal[_VERSION] = Field(description=f"{_VERSION} (another version of xlt-nb wrote it)")
     package: str = Field(description="a version")
+    date: str = Field(description="a date")
     mode: Literal[tuple(MODES)] = Field(description=f"a mode of distance ({', '.join(MODES)})")
     penalty: _Penalty
     level: _Share
@@ -424,7 +428,7 @@ def _to_json(m: CombinedDistance) -> dict:
     columns = ("weight", "low", "high", "scale")
     rows = zip(m.kinds, m.weights, m.low, m.high, m.scale)
     kinds = {kind: dict(zip(columns, map(float, row))) for kind, *row in rows}
-    return {"format": _FORMAT, "version": _VERSION, "package": m.package, "mode": m.mode,
+    return {"format": _FORMAT, "version": _VERSION, "package": m.package, "date": m.date, "mode": m.mode,
             "penalty": "inf" if math.isinf(m.penalty) else m.penalty, "level": m.level, "draws": m.draws,
             "kinds": kinds, "data": list(m.data)}
 
@@ -441,12 +445,10 @@ def _read_json(path: Path):
 _WRONG_SUM = "{path}: field 'weight': the weights sum to {total:.6g}, expected 1"
 
 def load_metric(
-    path=None, # JSON file of `CombinedDistance.save`; None: the one of this study
+    path=None, # JSON file of `CombinedDistance.save`; None: the one that the project carries
 ) -> CombinedDistance:
     "Read and check a saved combined distance."
-    made, carried = tables_dir()/"metric.json", data_dir()/"metric.json"
-    default = carried if carried.is_file() and not made.is_file() else made
-    path = Path(path).expanduser() if path else default
+    path = Path(path or data_dir()/"metric.json").expanduser()
     try: m = _MetricOnFile.model_validate(_read_json(path))
     except ValidationError as e: raise _read_error(e, path) from e
     for kind, row in m.kinds.items():
@@ -455,7 +457,7 @@ def load_metric(
     if abs(total - 1) > 1e-6: raise XltError(_WRONG_SUM.format(path=path, total=total))
     columns = zip(*((row.weight, row.low, row.high, row.scale) for row in m.kinds.values()))
     return CombinedDistance(tuple(m.kinds), *columns, m.mode, m.penalty, tuple(m.data),
-                            level=m.level, draws=m.draws, package=m.package)
+                            level=m.level, draws=m.draws, package=m.package, date=m.date)
 
 # %% ../nbs/10_metric.ipynb #ae932524
 def _draw(m: ScoresWithDistances, slots: np.ndarray, rng) -> tuple: # (t, mask): stacks over draws
@@ -529,6 +531,25 @@ def _fit_weights(
     scale = np.sqrt(np.diag(gram)[1:])
     return _shares(gram, _solve_weights(gram, penalty)), np.where(scale > _FLAT, scale, 1.0), penalty
 
+# %% ../nbs/10_metric.ipynb #d6686da2
+@dataclass(frozen=True, eq=False)
+class WeightsFit:
+    "Weights fitted on one view, and what follows from them within source and target effects."
+    weights: np.ndarray # (k,): not negative, sum 1
+    scale: np.ndarray # (k,): spread of each distance
+    penalty: float # of the fit
+    cost: np.ndarray # (k,): points of F1 for a unit of each distance
+    within: np.ndarray # (k,): correlation of F1 with each distance; 0 where it does not vary
+    spread: float # points of F1, root mean square
+
+def fit_weights(view: VisibleCells, penalty: float | None = None) -> WeightsFit:
+    "Weights on everything in a view and nothing else; penalty None: its inner folds choose."
+    weights, scale, penalty = _fit_weights([view], penalty)
+    gram = _moments(view.t, view.mask)[0]
+    spread, live = math.sqrt(max(gram[0, 0], 1e-300)), np.diag(gram)[1:] > _FLAT**2
+    within = np.where(live, gram[0, 1:]/(spread*np.where(live, np.sqrt(np.diag(gram)[1:]), 1)), 0.0)
+    return WeightsFit(weights, scale, penalty, _one_slope(gram, weights/scale)[0]*weights/scale, within, spread)
+
 # %% ../nbs/10_metric.ipynb #e10e780d
 def _provenance(m: ScoresWithDistances, u) -> dict:
     "What a combination was fitted on, and how it fits there."
@@ -557,7 +578,7 @@ def fit_combined(
     low, high = np.quantile(found, [(1 - level)/2, (1 + level)/2], axis=0)
     numbers = [tuple(map(float, v)) for v in (weights, low, high, scale)]
     data = tuple(_provenance(m, weights/scale) for m in ms)
-    return CombinedDistance(tuple(ms[0].x), *numbers, mode, penalty, data, level, draws)
+    return CombinedDistance(tuple(ms[0].x), *numbers, mode, penalty, data, level, draws, date=f"{date.today()}")
 
 # %% ../nbs/10_metric.ipynb #8be76749
 @dataclass(frozen=True)
@@ -649,7 +670,7 @@ def _boosted(v: VisibleCells, paper: VisibleCells, rounds: int = 2) -> np.ndarra
     return g
 
 # %% ../nbs/10_metric.ipynb #d9cd2a81
-def _held_out_groups(
+def held_out_groups(
     labels, # languages
     by: str = "language", # or "family": branches of URIEL's tree
 ) -> dict: # name -> languages left out
@@ -699,7 +720,7 @@ def predict_held_out(
 ) -> pd.DataFrame: # columns source, target, held, value, predicted, contribution (points), method
     "Predictions of every method for the cells of languages it has not seen."
     chosen, parts = _chosen_predictors(m, methods), []
-    for out in _held_out_groups(m.labels, by).values():
+    for out in held_out_groups(m.labels, by).values():
         v, paper = visible_cells(m, out), visible_cells(m, out, m.paper)
         parts += [_predict(m, v, out, p.fit(v, paper)).assign(method=name) for name, p in chosen.items()]
     if not parts: raise XltError(f"by: no fold of {m.name} leaves {FEWEST} languages to fit on")
