@@ -99,6 +99,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'xlt_nb.core._in_this_process': ('core.html#_in_this_process', 'xlt_nb/core.py'),
                              'xlt_nb.core._no_field': ('core.html#_no_field', 'xlt_nb/core.py'),
                              'xlt_nb.core._one_error': ('core.html#_one_error', 'xlt_nb/core.py'),
+                             'xlt_nb.core._picture': ('core.html#_picture', 'xlt_nb/core.py'),
                              'xlt_nb.core._read_results': ('core.html#_read_results', 'xlt_nb/core.py'),
                              'xlt_nb.core._small': ('core.html#_small', 'xlt_nb/core.py'),
                              'xlt_nb.core._with_runs': ('core.html#_with_runs', 'xlt_nb/core.py'),

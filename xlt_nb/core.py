@@ -427,28 +427,34 @@ def side_by_side(
     "Yield (item, result) in the order in which they are finished; one item is worked on in this process."
     with workers(min(jobs or cores(), len(items)) or 1, environment) as each: yield from each(work, items)
 
+# %% ../nbs/00_core.ipynb #dbb3b2ce
+def _picture(fig, dpi: int, colours: int) -> bytes:
+    "A figure as PNG in so many colours."
+    import io
+    from PIL import Image
+    fine, small = io.BytesIO(), io.BytesIO()
+    fig.savefig(fine, format="png", dpi=dpi, bbox_inches="tight")
+    how = dict(method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few = Image.open(fine).convert("RGB").quantize(colours, **how)
+    few.save(small, "PNG", optimize=True, dpi=(dpi, dpi))
+    return small.getvalue()
+
 # %% ../nbs/00_core.ipynb #dbb3b2cf
 def save_figure(fig, name: str):
     "Save a matplotlib figure as PNG and SVG under `outputs/figures`, without dates."
     import matplotlib
-    with matplotlib.rc_context({"svg.hashsalt": name}):
-        for ext, meta in (("png", {"Software": None}), ("svg", {"Date": None})):
-            with atomic_path(figures_dir()/f"{name}.{ext}") as p:
-                fig.savefig(p, bbox_inches="tight", dpi=150, metadata=meta)
+    with atomic_path(figures_dir()/f"{name}.png") as p: p.write_bytes(_picture(fig, 150, 128))
+    with matplotlib.rc_context({"svg.hashsalt": name}), atomic_path(figures_dir()/f"{name}.svg") as p:
+        fig.savefig(p, format="svg", bbox_inches="tight", metadata={"Date": None})
 
 # %% ../nbs/00_core.ipynb #711924fc
 def show_figure(fig, dpi: int = 62, colours: int = 64):
     "Display a figure reduced to so many colours, and close it (in a notebook, which brings IPython)."
-    import io, matplotlib.pyplot as plt
+    import matplotlib.pyplot as plt
     from IPython.display import Image as Picture, display
-    from PIL import Image
-    fine, small = io.BytesIO(), io.BytesIO()
-    fig.savefig(fine, format="png", dpi=dpi, bbox_inches="tight")
+    picture = _picture(fig, dpi, colours)
     plt.close(fig)
-    how = dict(method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    few = Image.open(fine).convert("RGB").quantize(colours, **how)
-    few.save(small, "PNG", optimize=True)
-    display(Picture(small.getvalue()))
+    display(Picture(picture))
 
 # %% ../nbs/00_core.ipynb #6b06ec2a
 def set_seed(seed: int):
