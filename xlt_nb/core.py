@@ -443,7 +443,7 @@ def _picture(fig, dpi: int, colours: int) -> bytes:
 def save_figure(fig, name: str):
     "Save a matplotlib figure as PNG and SVG under `outputs/figures`, without dates."
     import matplotlib
-    with atomic_path(figures_dir()/f"{name}.png") as p: p.write_bytes(_picture(fig, 150, 128))
+    with atomic_path(figures_dir()/f"{name}.png") as p: p.write_bytes(_picture(fig, 150, 256))
     with matplotlib.rc_context({"svg.hashsalt": name}), atomic_path(figures_dir()/f"{name}.svg") as p:
         fig.savefig(p, format="svg", bbox_inches="tight", metadata={"Date": None})
 
