@@ -36,3 +36,11 @@ def data_root():
     root = os.environ.get("XLT_DATA_DIR")
     if not root: pytest.skip("XLT_DATA_DIR is not set: data sets that are not shipped are not here")
     return root
+
+
+LONG = ("test_wheel.py", "test_resume.py", "test_runs_on_smoke", "test_nbdev3_exports_the_same") # half a minute and more, each
+
+
+def pytest_collection_modifyitems(items):
+    "Long tests first: what is left for the end is short, so workers end together."
+    items.sort(key=lambda item: not any(name in item.nodeid for name in LONG))

@@ -373,6 +373,7 @@ def test_no_idle_pin(project, tests):
     pins = [x for x in lines if x.strip() and not x.startswith("#")]
     trees = [c.tree for p in NOTEBOOKS for c in code(read(p))]
     none(idle_pins(pins, extras_of(project), trees + tests), "pins in constraints.txt that nothing imports")
+    assert len(required(pins)) == len(pins), "a pin stands twice"
 
 
 @each_notebook
