@@ -23,7 +23,7 @@ from scipy.optimize import nnls
 from scipy.stats import rankdata
 
 import xlt_nb
-from .core import XltError, check_choice, data_dir, nearest, tables_dir, write_text
+from .core import XltError, check_choice, data_dir, nearest, write_text
 from xlt_nb.distances import (DISTANCES, MODES, PAPER_WEIGHTS, ThinDataWarning, coverage, distance_matrix,
     family_groups)
 from .languages import LANGUAGES, as_matrix, language

@@ -8,27 +8,25 @@ __all__ = ['FACTS', 'CHOOSERS', 'BOTH', 'STRENGTH', 'NEARNESS', 'PREDICTED', 'PR
            'subwords_table', 'language_facts', 'StrengthModel', 'fit_strength', 'Case', 'register_chooser',
            'choice_scores', 'pool_fits', 'fits_without', 'others_than', 'judge_choices', 'choice_table',
            'nearness_share', 'SourceModel', 'fit_source_model', 'rank_sources', 'save_source_models',
-           'load_source_model', 'make_subwords_table']
+           'load_source_model', 'count_subwords']
 
 # %% ../nbs/10b_strength.ipynb #10b00003
 import functools, itertools, json, math, warnings
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Callable, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sklearn.metrics import ndcg_score
-from tqdm.auto import tqdm
 
 import xlt_nb
-from xlt_nb.core import (XltError, atomic_path, check_choice, data_dir, external_dir, nearest, tables_dir,
-    write_text)
+from .core import XltError, check_choice, data_dir, external_dir, nearest, write_text
 from .distances import PAPER_WEIGHTS, ThinDataWarning, coverage, distance_matrix, family_groups
 from .languages import LANGUAGES, MACROLANGUAGES, language
-from .metric import CANDIDATES, fit_weights, held_out_groups, scores_with_distances, visible_cells
+from .metric import fit_weights, held_out_groups, scores_with_distances, visible_cells
 from .readers import published_index, read_published
 from .scores import committed_tables, read_scores
 from .stats import additive_fit, language_draws
@@ -309,10 +307,9 @@ def pool_fits(
 ) -> SourceFit:
     "One fit from several; a language that none of them knows as a source has no strength (NaN)."
     vote = 1/pd.Series(list(groups)).map(pd.Series(list(groups)).value_counts()).to_numpy()
-    cost, within, scale = (np.average([getattr(f, name) for f in fits], axis=0, weights=vote)
-                           for name in ("cost", "within", "scale"))
-    spread = float(np.average([f.spread for f in fits], weights=vote))
-    return SourceFit(tuple(labels), _pooled_strength(fits, vote, labels), cost, within, scale, spread)
+    def mean(name): return np.average([getattr(f, name) for f in fits], axis=0, weights=vote)
+    strength = _pooled_strength(fits, vote, labels)
+    return SourceFit(tuple(labels), strength, mean("cost"), mean("within"), mean("scale"), float(mean("spread")))
 
 # %% ../nbs/10b_strength.ipynb #10b00058
 def _pooled_strength(fits, vote, labels) -> np.ndarray: # (n,), mean 0
@@ -485,9 +482,11 @@ def rank_sources(
     candidates, # languages that could be annotated; the target itself is left out
 ) -> pd.DataFrame: # best first: strength, matrices, nearness, known (syntax, 0 to 1), expected (points, best = 0)
     "Candidates for a target by strength and nearness."
-    codes = [code for code in dict.fromkeys(language(c).code for c in candidates) if code != language(target).code]
+    target = language(target).code
+    codes = list(dict.fromkeys(language(c).code for c in candidates))
+    if target in codes: codes.remove(target)
     if not codes: raise XltError(f"candidates: none besides the target {target!r}")
-    every = [*codes, language(target).code]
+    every = [*codes, target]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ThinDataWarning) # said by the column `known`
         far = sum(c*distance_matrix(kind, every).iloc[:-1, -1] for kind, c in zip(model.kinds, model.cost) if c)
@@ -566,14 +565,16 @@ def load_source_model(
 # %% ../nbs/10b_strength.ipynb #10b00096
 _UNKNOWN = 0.05 # share of unknown pieces above which a script is not in the vocabulary
 
-def make_subwords_table(root=None): # root: folder that holds `sib200`
-    "Count subwords of the development sentences of SIB-200 in every language, and write `subwords.csv`."
+def count_subwords(
+    root=None, # folder that holds `sib200`; see `external_dir`
+) -> pd.DataFrame: # columns language, subwords (a multiple of English)
+    "Subwords of the development sentences of SIB-200, in every language whose script the tokenizer knows."
     from xlt_nb.encoders import E5, load_tokenizer # here, so that importing this module stays quick
     counts, tokenizer = {}, load_tokenizer(E5)
-    for path in tqdm(sorted(external_dir("sib200", root).glob("*/dev.tsv*"))):
+    for path in sorted(external_dir("sib200", root).glob("*/dev.tsv*")):
         texts = pd.read_csv(path, sep="\t", quoting=3).text.tolist()
         pieces = list(itertools.chain.from_iterable(tokenizer(texts).input_ids))
         if pieces.count(tokenizer.unk_token_id) > _UNKNOWN*len(pieces): continue
         counts[language(path.parent.name.split("_")[0]).code] = len(pieces)
-    table = (pd.Series(counts)/counts["en"]).round(3).rename_axis("language").rename("subwords")
-    with atomic_path(data_dir()/"languages"/"subwords.csv") as p: table.to_csv(p)
+    table = (pd.Series(counts, dtype=float)/counts["en"]).round(3)
+    return table.rename_axis("language").rename("subwords").reset_index()
