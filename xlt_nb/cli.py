@@ -129,7 +129,7 @@ def _explain_command(args):
 
 # %% ../nbs/14_cli.ipynb #22df7065
 # each reads tables of those before it
-STAGES = (("07_transfer",), ("09_regression", "09b_confounds", "10_metric", "10b_strength"),
+STAGES = (("07_transfer",), ("09_regression", "09b_robustness", "10_metric", "10b_strength"),
           ("13_results",))
 
 def chapters(folder) -> list: # notebook paths in reading order

@@ -4,30 +4,29 @@
 
 # %% auto #0
 __all__ = ['DEFAULT_KINDS', 'VERDICTS', 'TOGETHER', 'check_kinds', 'distance_tables', 'add_distances', 'dataset_name', 'datasets',
-           'add_covariates', 'explain', 'together', 'variance_components', 'heldout', 'task_agreement', 'detectable_r',
-           'can_decide', 'published_table', 'make_published_table', 'combine_matrices', 'size_trend', 'size_trends',
-           'as_text', 'plot_forest', 'plot_agreement', 'answers']
+           'subword_overlap', 'overlap_table', 'write_overlap', 'known_overlap', 'add_covariates', 'explain',
+           'together', 'variance_components', 'heldout', 'task_agreement', 'detectable_r', 'can_decide', 'as_text',
+           'plot_forest', 'plot_agreement', 'answers']
 
 # %% ../nbs/09_regression.ipynb #3121ae35
-import itertools, math, textwrap
+import functools, itertools, math, re, textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from statsmodels.stats.meta_analysis import combine_effects
 from tqdm.auto import tqdm
 
-from .core import XltError, atomic_path, check_choice, side_by_side, tables_dir
+from .core import XltError, atomic_path, check_choice, tables_dir
 from .calibration import LANGUAGE_SETS, detectable, honest_power
-from .corpora import UNITS, prior_distance, training_priors
+from .corpora import CORPORA, UNITS, prior_distance, training_priors
 from .distances import DISTANCES, MODES, PAPER_DISTANCES, combined, distance_matrix, family_groups
 from .languages import as_matrix
-from .readers import published_index, read_published
+from .readers import is_here, load_corpus, statistics_table
 from .scores import KEYS, average_seeds, too_small
 from .stats import (EFFECTS, additive_fit, adjust, bootstrap_languages, cells, correlate, distance_tests,
-                          language_statistics, mixed_model, mrqap, noise_ceiling, qap, regress, within)
+                          mixed_model, mrqap, noise_ceiling, qap, regress, within)
 
 # %% ../nbs/09_regression.ipynb #d633190c
 # the declared family of distances
@@ -85,7 +84,7 @@ def add_distances(
 # %% ../nbs/09_regression.ipynb #77dc9a9c
 def dataset_name(key: tuple) -> str: # key: task, corpus, encoder
     "How a data set is called in text and figures."
-    return " / ".join(Path(str(k)).name for k in key if k) or "your table"
+    return " / ".join(re.sub(r"^[^\[]*/", "", str(k)) for k in key if k) or "your table"
 
 # %% ../nbs/09_regression.ipynb #0a9dc8e9
 def datasets(
@@ -105,18 +104,89 @@ def _as_cells(table: pd.DataFrame, name: str = "score") -> pd.Series: # index (s
     "A labelled matrix as a long column, without missing cells."
     return table.rename_axis(index="source", columns="target").stack().rename(name)
 
+# %% ../nbs/09_regression.ipynb #33a761f3
+def subword_overlap(
+    trained: dict, # source -> ids of the subwords of its training text
+    tested: dict, # target -> ids of the subwords of its test text
+) -> pd.DataFrame: # sources × targets, in [0, 1]
+    "Share of a target's subwords that a source has seen."
+    seen = {source: np.unique(ids) for source, ids in trained.items()}
+    def shares(ids): return {source: np.isin(ids, known).mean() for source, known in seen.items()}
+    return pd.DataFrame({target: shares(ids) for target, ids in tested.items()}).rename_axis("source")
+
+# %% ../nbs/09_regression.ipynb #bc1e04af
+def _subwords(tokenizer, examples) -> np.ndarray: # ids
+    "Subwords of texts in words, without special tokens."
+    from xlt_nb.encoders import encode_words
+    windows = encode_words(tokenizer, [e.words for e in examples])
+    return np.concatenate([w.input_ids[w.word_ids >= 0] for w in windows])
+
+def _overlap_rows(corpus, tokenizer, encoder: str) -> pd.DataFrame: # columns corpus, encoder, source, target, overlap
+    "Overlap of all pairs of languages of a corpus."
+    def subwords(split): return {x: _subwords(tokenizer, corpus[x, split]) for x in corpus.languages}
+    rows = _as_cells(subword_overlap(subwords("train"), subwords("test")), "overlap").reset_index()
+    return pd.DataFrame({"corpus": corpus.name, "encoder": encoder}, rows.index).join(rows)
+
+# %% ../nbs/09_regression.ipynb #2bc7046a
+def overlap_table() -> pd.DataFrame: # columns corpus, encoder, source, target, overlap
+    "The committed overlaps; empty where there are none."
+    path = tables_dir()/"subword_overlap.csv"
+    if path.is_file(): return pd.read_csv(path, keep_default_na=False)
+    return pd.DataFrame(columns=["corpus", "encoder", "source", "target", "overlap"])
+
+def write_overlap(
+    encoder: str = "", # whose tokenizer cuts the words; "": that of `multilingual-e5-small`
+    root=None, # folder that holds the data sets' folders
+    names=None, # of corpora; None: all that can be read here
+) -> Path:
+    "Write the overlaps of corpora anew; the others keep theirs."
+    from xlt_nb.encoders import E5, load_tokenizer
+    path, encoder, old = tables_dir()/"subword_overlap.csv", encoder or E5, overlap_table()
+    here = [info for info in CORPORA.values() if info.languages and is_here(info.name, root)]
+    chosen = {c.name: None if c.shipped else root for c in here if names is None or c.name in names}
+    if not chosen: return path
+    tokenizer = load_tokenizer(encoder)
+    new = [_overlap_rows(load_corpus(name, root=place), tokenizer, encoder) for name, place in chosen.items()]
+    kept = old[~((old.encoder == encoder) & old.corpus.isin(chosen))]
+    table = pd.concat([kept, *new]).astype({"overlap": float}).sort_values(["corpus", "encoder"], kind="stable")
+    with atomic_path(path) as p: table.to_csv(p, index=False, float_format="%.4f")
+    return path
+
+# %% ../nbs/09_regression.ipynb #6fbaec51
+def known_overlap(
+    corpus: str,
+    encoder: str, # as in tables of scores
+) -> pd.DataFrame: # sources × targets; empty where it is not known
+    "The committed overlap of a corpus under an encoder's tokenizer."
+    plain = str(encoder).removeprefix("random:").partition("[")[0]
+    table = overlap_table().query("corpus == @corpus and encoder == @plain")
+    return table.pivot(index="source", columns="target", values="overlap") if len(table) else pd.DataFrame()
+
+# %% ../nbs/09_regression.ipynb #1bcdecf9
+@functools.cache
+def _shipped_statistics(corpus: str) -> pd.DataFrame: return statistics_table(corpus)
+
+def _known_priors(corpus: str, task: str) -> pd.DataFrame: # square; empty where they are not known
+    "Distances of the label priors of a task."
+    unit = {"pos": "tags"}.get(task, task) # other people's tasks have no unit of ours
+    if unit not in UNITS: return pd.DataFrame()
+    shipped = corpus in CORPORA and CORPORA[corpus].shipped
+    shares = training_priors(_shipped_statistics(corpus) if shipped else corpus, unit)
+    return prior_distance(shares) if len(shares) else shares
+
 # %% ../nbs/09_regression.ipynb #6edc9c2d
 def add_covariates(
-    pairs: pd.DataFrame, # columns task, corpus, source, target, cost
-) -> pd.DataFrame: # with columns log_cost and prior, where something is known
-    "What a distance may be mistaken for: amount of training data, and difference in label priors."
+    pairs: pd.DataFrame, # columns task, corpus, encoder, source, target, cost
+) -> pd.DataFrame: # with columns log_cost, prior and overlap, where something is known
+    "What a distance may be mistaken for: training size, difference in label priors, subwords in common."
     out = pairs.copy()
     if "cost" in out and out.cost.notna().any(): out["log_cost"] = np.log(out.cost)
-    for (task, corpus), part in pairs.groupby(["task", "corpus"], sort=False):
-        unit = {"pos": "tags"}.get(task, task) # other people's tasks have no unit of ours
-        if "prior" in pairs or unit not in UNITS or (shares := training_priors(corpus, unit)).empty: continue
-        prior = _as_cells(prior_distance(shares), "prior")
-        out.loc[part.index, "prior"] = part.join(prior, on=["source", "target"]).prior
+    for (task, corpus, encoder), part in pairs.groupby(KEYS, sort=False):
+        known = {"prior": _known_priors(corpus, task), "overlap": known_overlap(corpus, encoder)}
+        for name, table in known.items():
+            if name in pairs or table.empty: continue
+            column = part.join(_as_cells(table, name), on=["source", "target"])[name]
+            out.loc[part.index, name] = column
     return out
 
 # %% ../nbs/09_regression.ipynb #4c7a4493
@@ -222,16 +292,20 @@ def _varies_within(x: pd.DataFrame, y: pd.DataFrame) -> bool:
     left = within(x.reindex(index=y.index, columns=y.columns).where(y.notna()))
     return len(left) > 0 and np.nanstd(left.to_numpy()) > 1e-9
 
-# %% ../nbs/09_regression.ipynb #d4831d88
-def _given(y: pd.DataFrame, x: pd.DataFrame, covariates: dict, n: int, seed: int) -> dict:
-    "Correlation within effects given the covariates that vary within effects."
-    unknown = {"within_given": np.nan, "p_given": np.nan}
-    kept = {name: c for name, c in covariates.items() if _varies_within(c, y)}
-    if not kept: return unknown
+# %% ../nbs/09_regression.ipynb #776a56d1
+def _partial(y, x, beside: dict, families, n: int, seed: int) -> tuple: # (r, p), NaN where they cannot be told apart
+    "Correlation within effects of one distance beside others, tested inside families."
     if len(y) > _PAIR_LIMIT: n = min(n, 499)
-    try: found = mrqap(y, kept | {"distance": x}, n=n, seed=seed).loc["distance"]
-    except XltError: return unknown
-    return {"within_given": found.r, "p_given": found.p}
+    try: found = mrqap(y, beside | {"distance": x}, families=families, n=n, seed=seed).loc["distance"]
+    except XltError: return np.nan, np.nan
+    return found.r, found.p if found.permutations >= 20 else np.nan
+
+# %% ../nbs/09_regression.ipynb #d4831d88
+def _given(y: pd.DataFrame, x: pd.DataFrame, covariates: dict, families, n: int, seed: int) -> dict:
+    "Correlation within effects given the covariates that vary within effects."
+    kept = {name: c for name, c in covariates.items() if _varies_within(c, y)}
+    r, p = _partial(y, x, kept, families, n, seed) if kept else (np.nan, np.nan)
+    return {"within_given": r, "p_given": p}
 
 # %% ../nbs/09_regression.ipynb #62c6f0cb
 VERDICTS = { # what the tests of a row decide
@@ -290,7 +364,7 @@ def explain(
             row = dict(zip(KEYS, key)) | {"distance": name, "languages": len(languages), "cells": 0}
             row |= _correlations(y, x, permutations, draws, seed, level) | tests.loc[name].to_dict()
             row |= _slopes(y, x, given, families, level)
-            row |= _given(y, x, given, permutations, seed)
+            row |= _given(y, x, given, families, permutations, seed)
             rows.append(row | ceiling | _shares(row["within"], ceiling["reliability"]))
     return _adjusted(pd.DataFrame(rows))
 
@@ -524,93 +598,6 @@ def can_decide(
 ) -> pd.Series: # True where the smallest possible p-value is below 5%
     "Whether there are enough permutations inside families for anything to be decided."
     return table.p_floor < 0.05
-
-# %% ../nbs/09_regression.ipynb #4ec0eb01
-def _explained(name: str) -> pd.DataFrame:
-    "`explain` of one published matrix."
-    return explain(read_published(name)).assign(name=name)
-
-def published_table() -> pd.DataFrame: # columns of `explain`, and name, parameters, test_data
-    "What the distances say about published matrices, all corrected together; empty where it was not made."
-    path = tables_dir()/"regression_published.csv"
-    if not path.is_file(): return pd.DataFrame(columns=[*KEYS, "distance", "name"])
-    about = published_index()[["name", "parameters", "test_data"]]
-    return _adjusted(pd.read_csv(path, keep_default_na=False, na_values=[""])).merge(about, on="name")
-
-def make_published_table(
-    names=None, # of `published_index`; None: all
-    jobs: int = 0, # matrices at the same time; 0: one a core
-):
-    "Explain those published matrices that the table lacks; each is written when it is done."
-    from xlt_nb.regression import _explained # by its importable name, for workers
-    path, done = tables_dir()/"regression_published.csv", published_table()
-    names = published_index().name if names is None else names
-    todo = [name for name in names if name not in set(done.name)]
-    rows = pd.read_csv(path, keep_default_na=False, na_values=[""]) if len(done) else pd.DataFrame()
-    for _, found in tqdm(side_by_side(_explained, todo, jobs, {"OMP_NUM_THREADS": "1"}), total=len(todo)):
-        rows = pd.concat([rows, found], ignore_index=True).sort_values("name", kind="stable")
-        with atomic_path(path) as p: rows.to_csv(p, index=False, float_format="%.5g")
-
-# %% ../nbs/09_regression.ipynb #4ec0eb03
-def combine_matrices(
-    table: pd.DataFrame, # rows of `explain`, with a column `test_data`: matrices that share it count once
-) -> pd.DataFrame: # a row a distance: r, low, high (95%), matrices, groups, tau (in z), i2
-    "Correlations within effects over several matrices: a random-effects meta-analysis."
-    rows = {name: _combined(part) for name, part in table.groupby("distance", sort=False)}
-    return pd.DataFrame(rows).T.rename_axis("distance").astype({"matrices": int, "groups": int})
-
-def _combined(part: pd.DataFrame) -> dict: # part: rows of one distance
-    low, value, high = (np.arctanh(part[c]) for c in ("within_low", "within", "within_high"))
-    each = pd.DataFrame({"z": value, "variance": ((high - low)/(2*1.96))**2, "group": part.test_data}).dropna()
-    groups = each.groupby("group")[["z", "variance"]].mean()
-    size = {"matrices": len(each), "groups": len(groups)}
-    if len(groups) < 2: return dict.fromkeys(("r", "low", "high", "tau", "i2"), np.nan) | size
-    fit = combine_effects(groups.z.to_numpy(), groups.variance.to_numpy(), method_re="iterated", use_t=True)
-    interval = np.tanh(fit.conf_int(use_t=True)[3])
-    spread = {"tau": np.sqrt(fit.tau2), "i2": max(0, fit.i2)}
-    return {"r": np.tanh(fit.mean_effect_re), "low": interval[0], "high": interval[1]} | spread | size
-
-# %% ../nbs/09_regression.ipynb #4ec0eb06
-def size_trend(
-    matrices: dict, # size -> labelled transfer matrix, all over the same languages
-    distance: pd.DataFrame, # labelled square table
-    draws: int = 1000, # of languages
-    seed: int = 0, # of the draws
-) -> dict: # smallest, largest, r_smallest, r_largest, change (of z at a doubling of the size), low, high
-    "How the correlation within effects changes with the size of the encoder."
-    sizes, zs = sorted(matrices), []
-    languages = matrices[sizes[0]].index.union(matrices[sizes[0]].columns, sort=False)
-    x = distance.reindex(index=languages, columns=languages).to_numpy(float)
-    for size in sizes:
-        y = matrices[size].reindex(index=languages, columns=languages).to_numpy(float)
-        zs.append(language_statistics(y, x, "within", draws, seed))
-    step = np.log2(sizes) - np.log2(sizes).mean()
-    slopes = step @ np.arctanh(zs)/(step @ step)
-    low, high = np.nanquantile(slopes[1:], [0.025, 0.975])
-    ends = {"smallest": sizes[0], "largest": sizes[-1], "r_smallest": zs[0][0], "r_largest": zs[-1][0]}
-    return ends | {"change": slopes[0], "low": low, "high": high}
-
-# %% ../nbs/09_regression.ipynb #4ec0eb09
-def _sized(table: pd.DataFrame) -> dict: # (task, corpus) -> size -> labelled matrix
-    "Matrices of encoders of known size, by what they can be compared with."
-    sized = {}
-    for (task, corpus, size), part in table.dropna(subset="size").groupby(["task", "corpus", "size"], sort=False):
-        sized.setdefault((task, corpus), {})[size] = as_matrix(part)
-    return {key: found for key, found in sized.items() if len(found) > 1}
-
-def size_trends(
-    table: pd.DataFrame, # columns task, corpus, size, source, target, score
-    kinds=DEFAULT_KINDS, # of distance
-    draws: int = 1000, # of languages
-) -> pd.DataFrame: # task, corpus, distance, sizes, and what `size_trend` gives
-    "Trends of all distances, for each task and corpus with encoders of several sizes."
-    rows = []
-    for (task, corpus), matrices in _sized(table).items():
-        first = next(iter(matrices.values()))
-        tables = distance_tables(first.index.union(first.columns, sort=False), kinds)
-        about = {"task": task, "corpus": corpus, "sizes": len(matrices)}
-        rows += [about | {"distance": k} | size_trend(matrices, x, draws) for k, x in tables.items()]
-    return pd.DataFrame(rows)
 
 # %% ../nbs/09_regression.ipynb #09cdc551
 def as_text(
