@@ -984,6 +984,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'xlt_nb.strength._random': ('strength.html#_random', 'xlt_nb/strength.py'),
                                  'xlt_nb.strength._remote': ('strength.html#_remote', 'xlt_nb/strength.py'),
                                  'xlt_nb.strength._same_branch': ('strength.html#_same_branch', 'xlt_nb/strength.py'),
+                                 'xlt_nb.strength._saved': ('strength.html#_saved', 'xlt_nb/strength.py'),
+                                 'xlt_nb.strength._scores_with_intervals': ('strength.html#_scores_with_intervals', 'xlt_nb/strength.py'),
                                  'xlt_nb.strength._single': ('strength.html#_single', 'xlt_nb/strength.py'),
                                  'xlt_nb.strength._standard': ('strength.html#_standard', 'xlt_nb/strength.py'),
                                  'xlt_nb.strength._strength': ('strength.html#_strength', 'xlt_nb/strength.py'),

@@ -400,18 +400,28 @@ def choice_table(
     "Mean scores of every way to choose, with 95% intervals over targets."
     keys, rows = ["task", "corpus", "encoder", "by"], []
     for key, part in judged.groupby(keys, sort=False):
-        wide = part.pivot(index="target", columns="method", values="regret")
-        pick = language_draws(len(wide), draws, seed)
-        means = part.groupby("method", sort=False)[list(CHOICE_SCORES)].mean()
-        for method, scores in means.iterrows():
-            regret = wide[method].to_numpy()
-            row = dict(zip(keys, key)) | {"method": method, "targets": len(wide)} | scores.to_dict()
-            row |= _interval("", regret, pick)
-            for short, reference in _REFERENCES.items():
-                saved = wide[reference].to_numpy() - regret
-                row |= {f"saved_{short}": saved.mean()} | _interval(f"_{short}", saved, pick)
-            rows.append(row)
+        wide = part.pivot(index="target", columns="method", values=list(CHOICE_SCORES))
+        pick, about = language_draws(len(wide), draws, seed), dict(zip(keys, key))
+        for method in part.method.unique():
+            row = about | {"method": method, "targets": len(wide)}
+            rows.append(row | _scores_with_intervals(wide, method, pick) | _saved(wide.regret, method, pick))
     return pd.DataFrame(rows)
+
+def _scores_with_intervals(wide: pd.DataFrame, method: str, pick: np.ndarray) -> dict:
+    "Mean of each score, with its interval; that of regret is `low` and `high`."
+    row = {}
+    for name in CHOICE_SCORES:
+        x = wide[name][method].to_numpy()
+        row |= {name: x.mean()} | _interval("" if name == "regret" else f"_{name}", x, pick)
+    return row
+
+def _saved(regret: pd.DataFrame, method: str, pick: np.ndarray) -> dict:
+    "Regret saved against the references, paired over targets."
+    row = {}
+    for short, reference in _REFERENCES.items():
+        x = (regret[reference] - regret[method]).to_numpy()
+        row |= {f"saved_{short}": x.mean()} | _interval(f"_{short}", x, pick)
+    return row
 
 def _interval(name: str, x: np.ndarray, pick: np.ndarray) -> dict:
     low, high = np.quantile(x[pick].mean(1), [0.025, 0.975])
