@@ -81,6 +81,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'xlt_nb.core._read_results': ('core.html#_read_results', 'xlt_nb/core.py'),
                              'xlt_nb.core._small': ('core.html#_small', 'xlt_nb/core.py'),
                              'xlt_nb.core._with_runs': ('core.html#_with_runs', 'xlt_nb/core.py'),
+                             'xlt_nb.core.add_to': ('core.html#add_to', 'xlt_nb/core.py'),
                              'xlt_nb.core.atomic_path': ('core.html#atomic_path', 'xlt_nb/core.py'),
                              'xlt_nb.core.cache_dir': ('core.html#cache_dir', 'xlt_nb/core.py'),
                              'xlt_nb.core.check_choice': ('core.html#check_choice', 'xlt_nb/core.py'),
