@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sklearn.metrics import ndcg_score
 
 import xlt_nb
-from .core import XltError, check_choice, data_dir, external_dir, nearest, write_text
+from .core import XltError, add_to, check_choice, data_dir, external_dir, nearest, write_text
 from .distances import PAPER_WEIGHTS, ThinDataWarning, coverage, distance_matrix, family_groups
 from .languages import LANGUAGES, MACROLANGUAGES, language
 from .metric import fit_weights, held_out_groups, scores_with_distances, visible_cells
@@ -96,10 +96,7 @@ FACTS = {} # name -> (what it is, function of a list of languages that gives an 
 
 def register_fact(name: str, about: str):
     "Decorator that adds a fact about languages to `FACTS`: a function of a list of codes that gives an array."
-    def add(f):
-        FACTS[name] = (about, f)
-        return f
-    return add
+    return add_to(FACTS, name, about)
 
 # %% ../nbs/10b_strength.ipynb #10b00024
 _LITTLE_TEXT = 0.05 # GiB, added before the logarithm
@@ -182,6 +179,12 @@ def _left_out(z: np.ndarray, y: np.ndarray, penalty: float) -> tuple: # (coefs, 
     fitted = z @ coefs + y.mean()
     return coefs, y - (y - fitted)/(1 - leverage)
 
+# %% ../nbs/10b_strength.ipynb #10b10003
+def _best_ridge(z: np.ndarray, y: np.ndarray) -> tuple: # of `_left_out`
+    "The fit with the least squared error on languages left out."
+    found = [_left_out(z, y, penalty) for penalty in _RIDGE]
+    return min(found, key=lambda f: np.square(f[1] - y).sum())
+
 # %% ../nbs/10b_strength.ipynb #10b00038
 def fit_strength(
     facts: pd.DataFrame, # of `language_facts`
@@ -189,21 +192,14 @@ def fit_strength(
 ) -> tuple: # (StrengthModel, predictions (n,): of a measured language without itself)
     "Predict the strength of sources from what is known before any run."
     strength = np.asarray(strength, dtype=float)
-    seen, x = np.isfinite(strength), facts.to_numpy(float)
-    mean = np.nan_to_num(_mean_seen(x[seen]))
-    sd = np.sqrt(np.nan_to_num(_mean_seen((x[seen] - mean)**2)))
-    z, y = _standard(x, mean, sd), strength[seen]
-    found = [_left_out(z[seen], y, penalty) for penalty in _RIDGE]
-    coefs, without = min(found, key=lambda f: np.square(f[1] - y).sum())
+    seen = np.isfinite(strength)
+    mean, sd = (s.fillna(0).to_numpy() for s in (facts[seen].mean(), facts[seen].std(ddof=0)))
+    z, y = _standard(facts.to_numpy(float), mean, sd), strength[seen]
+    coefs, without = _best_ridge(z[seen], y)
     predicted = z @ coefs + y.mean()
     predicted[seen] = without
     error = float(np.sqrt(np.square(without - y).mean()))
     return StrengthModel(tuple(facts), mean, sd, coefs, error), predicted
-
-def _mean_seen(x: np.ndarray) -> np.ndarray: # (f,); NaN where nothing is known
-    seen = np.isfinite(x)
-    n = seen.sum(0)
-    return np.divide(np.where(seen, x, 0).sum(0), n, out=np.full(x.shape[1], np.nan), where=n > 0)
 
 # %% ../nbs/10b_strength.ipynb #10b00041
 @dataclass(frozen=True, eq=False)
@@ -227,10 +223,7 @@ CHOOSERS = {} # name -> (what it does, function of a `Case` that gives (n,))
 
 def register_chooser(name: str, about: str):
     "Decorator that adds a way to choose a source to `CHOOSERS`: a function of a `Case` that gives (n,) numbers."
-    def add(f):
-        CHOOSERS[name] = (about, f)
-        return f
-    return add
+    return add_to(CHOOSERS, name, about)
 
 # %% ../nbs/10b_strength.ipynb #10b00045
 BOTH, STRENGTH, NEARNESS = "strength + nearness", "strength", "nearness"
@@ -242,6 +235,7 @@ def _both(case): return case.strength + case.nearness
 @register_chooser(PREDICTED, "strength predicted from facts, and fitted distance")
 def _predicted_both(case): return case.predicted + case.nearness
 
+# %% ../nbs/10b_strength.ipynb #10b10023
 @register_chooser(STRENGTH, "the source that is best for the other targets")
 def _strength(case): return case.strength
 
@@ -365,6 +359,17 @@ def _cases(m, by: str, fits: dict, others: list, facts: pd.DataFrame): # yields 
             if fit is None: continue
             yield Case(m, k, fit, fit_strength(facts.loc[list(m.labels)], fit.strength)[1]), candidates
 
+# %% ../nbs/10b_strength.ipynb #10b10005
+def _choosers_for(m, names) -> list:
+    "The ways to choose that a matrix allows."
+    chosen = [check_choice("choosers", name, CHOOSERS) for name in names or CHOOSERS]
+    return [name for name in chosen if m.paper or name != "published 0.4/0.2/0.4"]
+
+def _judged_case(case: Case, candidates: np.ndarray, choosers: list): # yields rows
+    "One row a chooser."
+    value, target = case.data.y[candidates, case.target], case.data.labels[case.target]
+    for name in choosers: yield target, name, *choice_scores(value, CHOOSERS[name][1](case)[candidates])
+
 # %% ../nbs/10b_strength.ipynb #10b00068
 def judge_choices(
     m, # `ScoresWithDistances`
@@ -375,23 +380,39 @@ def judge_choices(
     facts: pd.DataFrame | None = None, # of `language_facts`; None: looked up
 ) -> pd.DataFrame: # columns task, corpus, encoder, by, target, method, and `CHOICE_SCORES`
     "What choosing a source in each way is worth, for every language left out."
-    check_choice("by", by, LEFT_OUT)
-    others = others_than(m, list(matrices), by) if by in ("task", "encoder") else []
-    if by in ("task", "encoder") and not others: return pd.DataFrame()
-    facts = language_facts(m.labels) if facts is None else facts
-    chosen = [check_choice("choosers", name, CHOOSERS) for name in choosers or CHOOSERS]
-    if not m.paper: chosen = [name for name in chosen if name != "published 0.4/0.2/0.4"]
-    rows = []
-    for case, candidates in _cases(m, by, fits, others, facts):
-        value, target = m.y[candidates, case.target], m.labels[case.target]
-        for name in chosen:
-            scores = choice_scores(value, CHOOSERS[name][1](case)[candidates])
-            rows.append((*m.key, by, target, name, *scores))
-    return pd.DataFrame(rows, columns=["task", "corpus", "encoder", "by", "target", "method", *CHOICE_SCORES])
+    elsewhere = check_choice("by", by, LEFT_OUT) in ("task", "encoder")
+    others = others_than(m, list(matrices), by) if elsewhere else []
+    if elsewhere and not others: return pd.DataFrame()
+    facts, names, rows = language_facts(m.labels) if facts is None else facts, _choosers_for(m, choosers), []
+    for case, candidates in _cases(m, by, fits, others, facts): rows += _judged_case(case, candidates, names)
+    table = pd.DataFrame(rows, columns=["target", "method", *CHOICE_SCORES])
+    return pd.DataFrame(dict(zip(("task", "corpus", "encoder", "by"), (*m.key, by))), table.index).join(table)
 
-# %% ../nbs/10b_strength.ipynb #10b00073
+# %% ../nbs/10b_strength.ipynb #10b10006
+def _interval(name: str, x: np.ndarray, pick: np.ndarray) -> dict:
+    low, high = np.quantile(x[pick].mean(1), [0.025, 0.975])
+    return {f"low{name}": low, f"high{name}": high}
+
+def _scores_with_intervals(wide: pd.DataFrame, method: str, pick: np.ndarray) -> dict:
+    "Mean of each score, with its interval; that of regret is `low` and `high`."
+    row = {}
+    for name in CHOICE_SCORES:
+        x = wide[name][method].to_numpy()
+        row |= {name: x.mean()} | _interval("" if name == "regret" else f"_{name}", x, pick)
+    return row
+
+# %% ../nbs/10b_strength.ipynb #10b10008
 _REFERENCES = {"strength": STRENGTH, "nearness": NEARNESS}
 
+def _saved(regret: pd.DataFrame, method: str, pick: np.ndarray) -> dict:
+    "Regret saved against the references, paired over targets."
+    row = {}
+    for short, reference in _REFERENCES.items():
+        x = (regret[reference] - regret[method]).to_numpy()
+        row |= {f"saved_{short}": x.mean()} | _interval(f"_{short}", x, pick)
+    return row
+
+# %% ../nbs/10b_strength.ipynb #10b00073
 def choice_table(
     judged: pd.DataFrame, # of `judge_choices`, of one or more matrices
     draws: int = 1000, # bootstrap draws of targets
@@ -407,26 +428,6 @@ def choice_table(
             rows.append(row | _scores_with_intervals(wide, method, pick) | _saved(wide.regret, method, pick))
     return pd.DataFrame(rows)
 
-def _scores_with_intervals(wide: pd.DataFrame, method: str, pick: np.ndarray) -> dict:
-    "Mean of each score, with its interval; that of regret is `low` and `high`."
-    row = {}
-    for name in CHOICE_SCORES:
-        x = wide[name][method].to_numpy()
-        row |= {name: x.mean()} | _interval("" if name == "regret" else f"_{name}", x, pick)
-    return row
-
-def _saved(regret: pd.DataFrame, method: str, pick: np.ndarray) -> dict:
-    "Regret saved against the references, paired over targets."
-    row = {}
-    for short, reference in _REFERENCES.items():
-        x = (regret[reference] - regret[method]).to_numpy()
-        row |= {f"saved_{short}": x.mean()} | _interval(f"_{short}", x, pick)
-    return row
-
-def _interval(name: str, x: np.ndarray, pick: np.ndarray) -> dict:
-    low, high = np.quantile(x[pick].mean(1), [0.025, 0.975])
-    return {f"low{name}": low, f"high{name}": high}
-
 # %% ../nbs/10b_strength.ipynb #10b00076
 def _nearness_share(m, fit: SourceFit) -> float:
     "Mean over targets of the share of nearness in the variance of what can be chosen by."
@@ -438,6 +439,7 @@ def _nearness_share(m, fit: SourceFit) -> float:
         shares.append(b/max(a + b, 1e-300))
     return float(np.mean(shares))
 
+# %% ../nbs/10b_strength.ipynb #10b10011
 def nearness_share(
     m, # `ScoresWithDistances`
     fits: dict, # of `fits_without`, by language
@@ -485,6 +487,14 @@ def fit_source_model(
     return SourceModel(tuple(matrices[0].x), cost, round(pooled.spread, 4), strength, counts, prior,
                        tuple(m.name for m in matrices))
 
+# %% ../nbs/10b_strength.ipynb #10b10020
+def _nearness_to(model: SourceModel, codes: list, target: str) -> pd.DataFrame: # columns nearness, known
+    every = [*codes, target]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ThinDataWarning) # said by the column `known`
+        far = sum(c*distance_matrix(kind, every).iloc[:-1, -1] for kind, c in zip(model.kinds, model.cost) if c)
+    return pd.DataFrame({"nearness": -far, "known": coverage("syntactic", every).iloc[:-1, -1]})
+
 # %% ../nbs/10b_strength.ipynb #10b00086
 def rank_sources(
     model: SourceModel,
@@ -496,11 +506,7 @@ def rank_sources(
     codes = list(dict.fromkeys(language(c).code for c in candidates))
     if target in codes: codes.remove(target)
     if not codes: raise XltError(f"candidates: none besides the target {target!r}")
-    every = [*codes, target]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ThinDataWarning) # said by the column `known`
-        far = sum(c*distance_matrix(kind, every).iloc[:-1, -1] for kind, c in zip(model.kinds, model.cost) if c)
-    table = model.of(codes).assign(nearness=-far, known=coverage("syntactic", every).iloc[:-1, -1])
+    table = model.of(codes).join(_nearness_to(model, codes, target))
     total = (table.strength + table.nearness)*model.spread
     return table.assign(expected=total - total.max()).sort_values("expected", ascending=False)
 
@@ -516,6 +522,7 @@ class _PriorOnFile(BaseModel):
     coefs: list[float]
     error: float
 
+# %% ../nbs/10b_strength.ipynb #10b10013
 class _ModelOnFile(BaseModel):
     model_config = _STRICT
     kinds: list[str]
@@ -526,6 +533,7 @@ class _ModelOnFile(BaseModel):
     prior: _PriorOnFile
     data: list[str]
 
+# %% ../nbs/10b_strength.ipynb #10b10015
 class _ModelsOnFile(BaseModel):
     model_config = _STRICT
     format: Literal[_FORMAT]
@@ -546,7 +554,7 @@ def save_source_models(presets: dict, path): # presets: name -> `SourceModel`; "
     text = json.dumps(made | {"presets": {k: _model_json(m) for k, m in presets.items()}}, indent=1)
     write_text(path, text + "\n")
 
-# %% ../nbs/10b_strength.ipynb #10b00093
+# %% ../nbs/10b_strength.ipynb #10b10016
 def _model_from(found: _ModelOnFile, where: str) -> SourceModel:
     p = found.prior
     for name in p.names: check_choice(f"{where}: prior: names", name, FACTS)
@@ -556,21 +564,25 @@ def _model_from(found: _ModelOnFile, where: str) -> SourceModel:
     return SourceModel(tuple(found.kinds), tuple(found.cost), found.spread, found.strength, found.matrices, prior,
                        tuple(found.data))
 
+# %% ../nbs/10b_strength.ipynb #10b10018
+def _read_models(path: Path) -> _ModelsOnFile:
+    if not path.is_file():
+        near = ", ".join(nearest(path.name, [p.name for p in path.parent.glob("*.json")])) or "none"
+        raise XltError(f"source model: no file {path} (nearest: {near})")
+    try: return _ModelsOnFile.model_validate_json(path.read_text(encoding="utf8"))
+    except ValidationError as e:
+        first = e.errors()[0]
+        raise XltError(": ".join([str(path), *map(str, first["loc"]), first["msg"]])) from e
+
+# %% ../nbs/10b_strength.ipynb #10b00093
 def load_source_model(
     preset: str = "all", # a task or an encoder with a fit of its own, or "all"
     path=None, # JSON of `save_source_models`; None: the one that the project carries
 ) -> SourceModel:
     "Read and check a saved model of strength and nearness."
     path = Path(path or data_dir()/"source_model.json").expanduser()
-    if not path.is_file():
-        near = ", ".join(nearest(path.name, [p.name for p in path.parent.glob("*.json")])) or "none"
-        raise XltError(f"source model: no file {path} (nearest: {near})")
-    try: found = _ModelsOnFile.model_validate_json(path.read_text(encoding="utf8"))
-    except ValidationError as e:
-        first = e.errors()[0]
-        raise XltError(f"{path}: {': '.join(map(str, first['loc']))}: {first['msg']}") from e
-    check_choice("preset", preset, found.presets)
-    return _model_from(found.presets[preset], f"{path}: {preset}")
+    presets = _read_models(path).presets
+    return _model_from(presets[check_choice("preset", preset, presets)], f"{path}: {preset}")
 
 # %% ../nbs/10b_strength.ipynb #10b00096
 _UNKNOWN = 0.05 # share of unknown pieces above which a script is not in the vocabulary
