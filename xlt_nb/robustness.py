@@ -34,6 +34,7 @@ STATUS = { # what can be said of a covariate in one data set
     "constant": "the same for all pairs",
     "unknown": "not known"}
 
+# %% ../nbs/09b_robustness.ipynb #6e884aa3
 def _status(y: pd.DataFrame, x: pd.DataFrame) -> str: # a key of `STATUS`
     "What can be said of a covariate."
     there = cells(y, {"x": x}).x.dropna()
@@ -51,16 +52,25 @@ def _alone_and_given(y, x, beside: dict, families, n: int, draws: int, seed: int
         row[f"given_{name}"], row[f"p_given_{name}"] = _partial(y, x, some, families, n, seed)
     return row
 
+# %% ../nbs/09b_robustness.ipynb #06272354
 def _rows_of(y, known: dict, distances: dict, families, **how) -> list: # of dicts
     "Covariates, then distances, of one data set."
     status = {name: _status(y, c) for name, c in known.items()}
-    kept, rows = {name: known[name] for name in known if status[name] == "varies"}, []
+    kept = {name: known[name] for name in known if status[name] == "varies"}
+    rows = []
     for name, x in (known | distances).items():
         row = {"name": name, "status": status.get(name, "distance"), "languages": len(y.index.union(y.columns))}
         beside = {other: c for other, c in kept.items() if other != name}
         tested = name in distances or name in kept
         rows.append(row | (_alone_and_given(y, x, beside, families, **how) if tested else {}))
     return rows
+
+# %% ../nbs/09b_robustness.ipynb #aaf1506a
+def _covariates_of(part: pd.DataFrame, families: pd.Series, mode: str) -> dict: # name -> labelled square table
+    "All covariates of a data set, those not known without a number."
+    languages, there = families.index, [c for c in COVARIATES if c in part]
+    nothing = pd.DataFrame(np.nan, languages, languages)
+    return dict.fromkeys(COVARIATES, nothing) | _predictors(part, there, mode)
 
 # %% ../nbs/09b_robustness.ipynb #2e9b4c02
 _GIVEN = [f"{p}given_{name}" for name in (*COVARIATES, "all") for p in ("", "p_")]
@@ -79,8 +89,7 @@ def confounds(
     for key, part in datasets(transfer).items():
         y, tables = as_matrix(part), _predictors(part, distances, mode)
         families = family_groups(y.index.union(y.columns, sort=False))
-        nothing = y.reindex(index=families.index, columns=families.index)*np.nan
-        known = {c: _predictors(part, [c], mode)[c] if c in part else nothing for c in COVARIATES}
+        known = _covariates_of(part, families, mode)
         rows += [dict(zip(KEYS, key)) | row for row in _rows_of(y, known, tables, families, **how)]
     return pd.DataFrame(rows).reindex(columns=_CONFOUNDS)
 
@@ -94,6 +103,7 @@ def _covariate(r) -> str: # r: a row of `confounds`
     if r.status != "varies": return f"{COVARIATES[r.name]}: {STATUS[r.status]}"
     return _COVARIATE.format(what=COVARIATES[r.name], r=r, p=_p(r.p))
 
+# %% ../nbs/09b_robustness.ipynb #ff9bc849
 def _confounded(part: pd.DataFrame) -> str: # part: rows of one data set
     "What the covariates of a data set are, and what they leave of each distance."
     known, rows = part[part.status != "distance"], part[part.status == "distance"]
@@ -105,18 +115,22 @@ def _confounded(part: pd.DataFrame) -> str: # part: rows of one data set
 
 # %% ../nbs/09b_robustness.ipynb #f1724cb9
 _WEAK = 0.1 # correlations below have nothing to lose
-_LOSSES = f"**Given all that is known**, more than half of $r_w^2$ is lost (where |r| was at least {_WEAK})"
 _LOSES = "{name}: in {lost} of {n}{where}; median r {alone:.2f} → {left:.2f}"
 
+def _loses(name: str, part: pd.DataFrame) -> str: # part: rows of one distance
+    "How often one distance loses more than half."
+    lost = part[part.given_all**2 < part.within**2/2]
+    where = f" ({', '.join(f'{r.task} / {r.corpus}' for r in lost.itertuples())})" if len(lost) else ""
+    medians = {"alone": part.within.median(), "left": part.given_all.median()}
+    return _LOSES.format(name=name, lost=len(lost), n=len(part), where=where, **medians)
+
 def _losses(table: pd.DataFrame) -> list: # of texts, one a distance
-    "How often a distance loses more than half, of the data sets where it explains anything."
-    there, texts = table[(table.status == "distance") & table.given_all.notna() & (table.within.abs() >= _WEAK)], []
-    for name, part in there.groupby("name", sort=False):
-        lost = part[part.given_all**2 < part.within**2/2]
-        where = f" ({', '.join(f'{r.task} / {r.corpus}' for r in lost.itertuples())})" if len(lost) else ""
-        medians = {"alone": part.within.median(), "left": part.given_all.median()}
-        texts.append(_LOSES.format(name=name, lost=len(lost), n=len(part), where=where, **medians))
-    return texts
+    "How often distances lose more than half, of the data sets where they explain anything."
+    there = table[(table.status == "distance") & table.given_all.notna() & (table.within.abs() >= _WEAK)]
+    return [_loses(name, part) for name, part in there.groupby("name", sort=False)]
+
+# %% ../nbs/09b_robustness.ipynb #ac2b0da5
+_LOSSES = f"**Given all that is known**, more than half of $r_w^2$ is lost (where |r| was at least {_WEAK})"
 
 def confounds_in_words(
     table: pd.DataFrame, # of `confounds`
@@ -132,18 +146,34 @@ _MARKS = { # column -> (label, marker, colour, size)
     "given_all": ("given all that is known", "D", (0.8, 0.8, 0.8), 9), "within": ("alone", "o", (0.15, 0.15, 0.15), 6),
     "given_prior": ("given label priors", "^", _ORANGE, 6), "given_overlap": ("given overlap", "s", _BLUE, 5)}
 
+# %% ../nbs/09b_robustness.ipynb #cfaf197a
 def _confounds_panel(ax, part: pd.DataFrame, names: list):
     "One data set: intervals of what a row says alone, and what is left of it."
     rows = [names.index(name) for name in part.name]
     ax.hlines(rows, part.low, part.high, color="0.75", lw=2)
     for column, (label, marker, colour, size) in _MARKS.items():
         ax.plot(part[column], rows, marker, color=colour, ms=size, mec="white", mew=0.5, label=label)
+    _confounds_axes(ax, sum(name in COVARIATES for name in names))
+    ax.set_title(dataset_name(tuple(part[KEYS].iloc[0])), fontsize=9)
+
+def _confounds_axes(ax, covariates: int): # how many rows are covariates
+    "Lines at no correlation and below the covariates; all panels have the scale of a correlation."
     ax.axvline(0, color="0.4", lw=0.8)
-    ax.axhline(sum(name in COVARIATES for name in names) - 0.5, color="0.4", lw=0.8, ls=":")
-    ax.set(xlim=(-1, 1), title=dataset_name(tuple(part[KEYS].iloc[0])))
-    ax.title.set_fontsize(9)
+    ax.axhline(covariates - 0.5, color="0.4", lw=0.8, ls=":")
+    ax.set_xlim(-1, 1)
     ax.grid(axis="x", alpha=0.3)
 
+# %% ../nbs/09b_robustness.ipynb #12ef6217
+def _panels(n: int, names: int): # figure and its grid of axes; names: rows of a panel
+    "A grid for so many panels, those too many switched off."
+    columns = min(3, n)
+    lines = math.ceil(n/columns)
+    size = (1.6 + 3.5*columns, 1 + lines*(0.9 + 0.25*names))
+    fig, axes = plt.subplots(lines, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
+    for ax in axes.flat[n:]: ax.axis("off")
+    return fig, axes
+
+# %% ../nbs/09b_robustness.ipynb #47ab6a75
 def plot_confounds(
     table: pd.DataFrame, # of `confounds`
 ):
@@ -151,32 +181,49 @@ def plot_confounds(
     table = table[table.within.notna()]
     names = [*[c for c in COVARIATES if c in set(table.name)], *table.name[table.status == "distance"].unique()]
     parts = [part for _, part in table.groupby(KEYS, sort=False)]
-    columns = min(3, len(parts))
-    lines = math.ceil(len(parts)/columns)
-    size = (1.6 + 3.5*columns, 1 + lines*(0.9 + 0.25*len(names)))
-    fig, axes = plt.subplots(lines, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
-    for ax in axes.flat[len(parts):]: ax.axis("off")
+    fig, axes = _panels(len(parts), len(names))
     for ax, part in zip(axes.flat, parts): _confounds_panel(ax, part, names)
     axes[0, 0].set_yticks(range(len(names)), [COVARIATES.get(name, name) for name in names])
     axes[0, 0].invert_yaxis()
+    _confounds_legend(fig, axes[0, 0])
+    return fig
+
+def _confounds_legend(fig, ax):
+    "What the axis and the marks are."
     fig.supxlabel("correlation within effects (bar: 95% interval over languages)", fontsize=9)
     fig.tight_layout()
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4,
+    fig.legend(*ax.get_legend_handles_labels(), loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4,
                frameon=False, fontsize=9)
-    return fig
 
 # %% ../nbs/09b_robustness.ipynb #4ec0eb01
 def _explained(name: str) -> pd.DataFrame:
     "`explain` of one published matrix."
     return explain(read_published(name)).assign(name=name)
 
+# %% ../nbs/09b_robustness.ipynb #b5d7c98e
+def _read_rows(path) -> pd.DataFrame:
+    "A committed table: nothing but an empty field is missing."
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+
 def published_table() -> pd.DataFrame: # columns of `explain`, and name, parameters, test_data
     "What the distances say about published matrices, all corrected together; empty where it was not made."
     path = tables_dir()/"regression_published.csv"
     if not path.is_file(): return pd.DataFrame(columns=[*KEYS, "distance", "name"])
     about = published_index()[["name", "parameters", "test_data"]]
-    return _adjusted(pd.read_csv(path, keep_default_na=False, na_values=[""])).merge(about, on="name")
+    return _adjusted(_read_rows(path)).merge(about, on="name")
 
+# %% ../nbs/09b_robustness.ipynb #1e77305e
+def _make_rows(file: str, work, names, jobs: int):
+    "Rows of those published matrices that a table lacks; each is written when it is done."
+    path = tables_dir()/f"{file}.csv"
+    rows = _read_rows(path) if path.is_file() else pd.DataFrame({"name": []})
+    names = published_index().name if names is None else names
+    todo = [name for name in names if name not in set(rows.name)]
+    for _, found in tqdm(side_by_side(work, todo, jobs, {"OMP_NUM_THREADS": "1"}), total=len(todo)):
+        rows = (pd.concat([rows, found], ignore_index=True) if len(rows) else found).sort_values("name", kind="stable")
+        with atomic_path(path) as p: rows.to_csv(p, index=False, float_format="%.5g")
+
+# %% ../nbs/09b_robustness.ipynb #c5db2e8f
 def make_published_table(
     names=None, # of `published_index`; None: all
     jobs: int = 0, # matrices at the same time; 0: one a core
@@ -185,17 +232,26 @@ def make_published_table(
     from xlt_nb.robustness import _explained # by its importable name, for workers
     _make_rows("regression_published", _explained, names, jobs)
 
-def _make_rows(file: str, work, names, jobs: int):
-    "Rows of those published matrices that a table lacks; each is written when it is done."
-    path = tables_dir()/f"{file}.csv"
-    rows = pd.read_csv(path, keep_default_na=False, na_values=[""]) if path.is_file() else pd.DataFrame({"name": []})
-    names = published_index().name if names is None else names
-    todo = [name for name in names if name not in set(rows.name)]
-    for _, found in tqdm(side_by_side(work, todo, jobs, {"OMP_NUM_THREADS": "1"}), total=len(todo)):
-        rows = (pd.concat([rows, found], ignore_index=True) if len(rows) else found).sort_values("name", kind="stable")
-        with atomic_path(path) as p: rows.to_csv(p, index=False, float_format="%.5g")
-
 # %% ../nbs/09b_robustness.ipynb #4ec0eb03
+def _independent(part: pd.DataFrame) -> pd.DataFrame: # z and variance, a row a group of matrices that share test data
+    "Correlations in z, with variances from their intervals, averaged in groups."
+    low, value, high = (np.arctanh(part[c]) for c in ("within_low", "within", "within_high"))
+    each = pd.DataFrame({"z": value, "variance": ((high - low)/(2*1.96))**2, "group": part.test_data}).dropna()
+    found = each.groupby("group")[["z", "variance"]]
+    return found.mean().assign(matrices=found.size())
+
+# %% ../nbs/09b_robustness.ipynb #9b815611
+def _combined(part: pd.DataFrame) -> dict: # part: rows of one distance
+    "The model of one distance, and how much it is over."
+    groups = _independent(part)
+    size = {"matrices": int(groups.matrices.sum()), "groups": len(groups)}
+    if len(groups) < 2: return dict.fromkeys(("r", "low", "high", "tau", "i2"), np.nan) | size
+    fit = combine_effects(groups.z.to_numpy(), groups.variance.to_numpy(), method_re="iterated", use_t=True)
+    interval = np.tanh(fit.conf_int(use_t=True)[3])
+    spread = {"tau": np.sqrt(fit.tau2), "i2": max(0, fit.i2)}
+    return {"r": np.tanh(fit.mean_effect_re), "low": interval[0], "high": interval[1]} | spread | size
+
+# %% ../nbs/09b_robustness.ipynb #0033a97a
 def combine_matrices(
     table: pd.DataFrame, # rows of `explain`, with a column `test_data`: matrices that share it count once
 ) -> pd.DataFrame: # a row a distance: r, low, high (95%), matrices, groups, tau (in z), i2
@@ -203,18 +259,16 @@ def combine_matrices(
     rows = {name: _combined(part) for name, part in table.groupby("distance", sort=False)}
     return pd.DataFrame(rows).T.rename_axis("distance").astype({"matrices": int, "groups": int})
 
-def _combined(part: pd.DataFrame) -> dict: # part: rows of one distance
-    low, value, high = (np.arctanh(part[c]) for c in ("within_low", "within", "within_high"))
-    each = pd.DataFrame({"z": value, "variance": ((high - low)/(2*1.96))**2, "group": part.test_data}).dropna()
-    groups = each.groupby("group")[["z", "variance"]].mean()
-    size = {"matrices": len(each), "groups": len(groups)}
-    if len(groups) < 2: return dict.fromkeys(("r", "low", "high", "tau", "i2"), np.nan) | size
-    fit = combine_effects(groups.z.to_numpy(), groups.variance.to_numpy(), method_re="iterated", use_t=True)
-    interval = np.tanh(fit.conf_int(use_t=True)[3])
-    spread = {"tau": np.sqrt(fit.tau2), "i2": max(0, fit.i2)}
-    return {"r": np.tanh(fit.mean_effect_re), "low": interval[0], "high": interval[1]} | spread | size
-
 # %% ../nbs/09b_robustness.ipynb #4ec0eb06
+def _over_draws(matrices: dict, distance: pd.DataFrame, draws: int, seed: int) -> list: # of arrays, one a size
+    "Correlations within effects of each size, smallest first: as found, then in draws of languages that all share."
+    first = matrices[min(matrices)]
+    languages = first.index.union(first.columns, sort=False)
+    tables = [distance, *(matrices[size] for size in sorted(matrices))]
+    x, *ys = [m.reindex(index=languages, columns=languages).to_numpy(float) for m in tables]
+    return [language_statistics(y, x, "within", draws, seed) for y in ys]
+
+# %% ../nbs/09b_robustness.ipynb #90d7a34c
 def size_trend(
     matrices: dict, # size -> labelled transfer matrix, all over the same languages
     distance: pd.DataFrame, # labelled square table
@@ -222,12 +276,7 @@ def size_trend(
     seed: int = 0, # of the draws
 ) -> dict: # smallest, largest, r_smallest, r_largest, change (of z at a doubling of the size), low, high
     "How the correlation within effects changes with the size of the encoder."
-    sizes, zs = sorted(matrices), []
-    languages = matrices[sizes[0]].index.union(matrices[sizes[0]].columns, sort=False)
-    x = distance.reindex(index=languages, columns=languages).to_numpy(float)
-    for size in sizes:
-        y = matrices[size].reindex(index=languages, columns=languages).to_numpy(float)
-        zs.append(language_statistics(y, x, "within", draws, seed))
+    sizes, zs = sorted(matrices), _over_draws(matrices, distance, draws, seed)
     step = np.log2(sizes) - np.log2(sizes).mean()
     slopes = step @ np.arctanh(zs)/(step @ step)
     low, high = np.nanquantile(slopes[1:], [0.025, 0.975])
@@ -242,6 +291,7 @@ def _sized(table: pd.DataFrame) -> dict: # (task, corpus) -> size -> labelled ma
         sized.setdefault((task, corpus), {})[size] = as_matrix(part)
     return {key: found for key, found in sized.items() if len(found) > 1}
 
+# %% ../nbs/09b_robustness.ipynb #4ba65452
 def size_trends(
     table: pd.DataFrame, # columns task, corpus, size, source, target, score
     kinds=DEFAULT_KINDS, # of distance
@@ -261,6 +311,7 @@ VARIANTS = { # how the main table (`knn`) is made again
     "shared": "Only features known for both", "published": "As published", "covered": "Well-covered languages only"}
 _COVERED = 0.8 # share of features
 
+# %% ../nbs/09b_robustness.ipynb #76a834fc
 def well_covered(
     languages, # codes
     share: float = _COVERED, # of the features of each of three distances
@@ -280,18 +331,21 @@ def _variants_of(part: pd.DataFrame) -> dict: # name -> (cells, mode)
     modes = {"knn": (part, "knn"), "shared": (part, "shared"), "published": (part, "published")}
     return modes | {"covered": (covered, "knn")}
 
+# %% ../nbs/09b_robustness.ipynb #f08cc919
 def _under(part: pd.DataFrame, mode: str, distances, n: int, draws: int, seed: int) -> pd.DataFrame:
     "The short form of `explain` for one data set; without cells where it is too small."
     size = {"languages": len(_languages_of(part)), "cells": 0}
     if too_small(part): return pd.DataFrame({"distance": list(distances)}).assign(**size)
     y, tables = as_matrix(part), _predictors(part, distances, mode)
     tests = _deciding(y, tables, family_groups(y.index.union(y.columns, sort=False)), n, seed)
-    rows = []
-    for name, x in tables.items():
-        found = bootstrap_languages(y, x, "within", n=draws, seed=seed)
-        row = size | {"distance": name, "cells": len(cells(y, {"x": x}).dropna()), "within": found.value}
-        rows.append(row | {"within_low": found.low, "within_high": found.high} | tests.loc[name].to_dict())
-    return pd.DataFrame(rows)
+    about = {name: {"distance": name} | _correlation(y, x, draws, seed) for name, x in tables.items()}
+    return pd.DataFrame([size | row | tests.loc[name].to_dict() for name, row in about.items()])
+
+def _correlation(y: pd.DataFrame, x: pd.DataFrame, draws: int, seed: int) -> dict:
+    "The correlation within effects with its interval, and the number of cells."
+    found = bootstrap_languages(y, x, "within", n=draws, seed=seed)
+    return {"cells": len(cells(y, {"x": x}).dropna()), "within": found.value, "within_low": found.low,
+            "within_high": found.high}
 
 # %% ../nbs/09b_robustness.ipynb #2185dc9f
 def sensitivity_rows(
@@ -314,37 +368,48 @@ def sensitivity_rows(
 # %% ../nbs/09b_robustness.ipynb #2999fd38
 _SHORT = "languages cells within within_low within_high p_source p_hard verdict".split()
 
+def _judged(rows: pd.DataFrame, main: pd.DataFrame | None) -> pd.DataFrame: # as `beside_main` takes them
+    "All variants with verdicts, corrected variant by variant; `few` where there are no cells."
+    enough = rows[rows.cells > 0]
+    if main is not None: enough = pd.concat([main.assign(variant="knn"), enough], ignore_index=True)
+    judged = [_adjusted(part) for _, part in enough.groupby("variant", sort=False)]
+    table = pd.concat([*judged, rows[rows.cells == 0].assign(verdict="few")], ignore_index=True)
+    return table.reindex(columns=[*KEYS, "distance", "variant", *_SHORT])
+
+# %% ../nbs/09b_robustness.ipynb #cb11d2cf
 def beside_main(
     rows: pd.DataFrame, # of `sensitivity_rows`
     main: pd.DataFrame | None = None, # rows of `explain` over the same data sets; None: variant "knn" of `rows`
 ) -> pd.DataFrame: # the main table (variant "knn") and the others, with its main_within and main_verdict
     "Variants of the main table with their verdicts, beside its own."
-    keys, enough = [*KEYS, "distance"], rows[rows.cells > 0]
-    if main is not None: enough = pd.concat([main.assign(variant="knn"), enough], ignore_index=True)
-    judged = [_adjusted(part) for _, part in enough.groupby("variant", sort=False)]
-    table = pd.concat([*judged, rows[rows.cells == 0].assign(verdict="few")], ignore_index=True)
-    table = table.reindex(columns=[*keys, "variant", *_SHORT])
+    keys, table = [*KEYS, "distance"], _judged(rows, main)
     beside = table[table.variant == "knn"][[*keys, "within", "verdict"]]
     return table.merge(beside.rename(columns={"within": "main_within", "verdict": "main_verdict"}), on=keys)
 
 # %% ../nbs/09b_robustness.ipynb #449d8003
+_CHANGED = "{r.distance} on {r.task} / {r.corpus} / {r.encoder}: {r.main_verdict} → {r.verdict}"
+
+def _counts(part: pd.DataFrame) -> dict: # part: comparable rows of one variant
+    "How many signs and verdicts change, and which verdicts."
+    turned = part[part.within*part.main_within < 0]
+    strong = (turned[["within", "main_within"]].abs() >= _WEAK).all(axis=1).sum()
+    changed = part[part.verdict != part.main_verdict]
+    listed = f" ({'; '.join(_CHANGED.format(r=r) for r in changed.itertuples())})" if len(changed) else ""
+    return {"n": len(part), "turned": len(turned), "strong": strong, "changed": len(changed), "listed": listed}
+
+# %% ../nbs/09b_robustness.ipynb #7cd7af21
 _CHANGES = ("{about}: of {n} rows (matrix × distance) the sign of r turns in {turned} "
             "({strong} of them with |r| ≥ {weak} on both sides), the verdict changes in {changed}{listed}{few}.")
-_CHANGED = "{r.distance} on {r.task} / {r.corpus} / {r.encoder}: {r.main_verdict} → {r.verdict}"
 _FEW = "; {n} matrices with fewer than five such languages are left out"
 
 def _changes(part: pd.DataFrame) -> str: # part: rows of one variant
     "How much one variant changes."
     name, few = part.variant.iloc[0], part[part.verdict == "few"]
     part = part[(part.verdict != "few") & ((part.distance != "combined") | (name == "covered"))]
-    turned = part[part.within*part.main_within < 0]
-    strong = (turned[["within", "main_within"]].abs() >= _WEAK).all(axis=1).sum()
-    changed = part[part.verdict != part.main_verdict]
-    listed = f" ({'; '.join(_CHANGED.format(r=r) for r in changed.itertuples())})" if len(changed) else ""
     out = _FEW.format(n=len(few[KEYS].drop_duplicates())) if len(few) else ""
-    return _CHANGES.format(about=VARIANTS[name], n=len(part), turned=len(turned), strong=strong, weak=_WEAK,
-                           changed=len(changed), listed=listed, few=out)
+    return _CHANGES.format(about=VARIANTS[name], weak=_WEAK, few=out, **_counts(part))
 
+# %% ../nbs/09b_robustness.ipynb #8ffcf4e1
 def changes_in_words(
     table: pd.DataFrame, # of `beside_main`
 ) -> str: # Markdown
@@ -357,6 +422,7 @@ def _varied(name: str) -> pd.DataFrame:
     "`sensitivity_rows` of one published matrix."
     return sensitivity_rows(read_published(name), variants=VARIANTS).assign(name=name)
 
+# %% ../nbs/09b_robustness.ipynb #b3c97549
 def make_sensitivity_table(
     names=None, # of `published_index`; None: all
     jobs: int = 0, # matrices at the same time; 0: one a core
@@ -365,9 +431,10 @@ def make_sensitivity_table(
     from xlt_nb.robustness import _varied # by its importable name, for workers
     _make_rows("regression_sensitivity_published", _varied, names, jobs)
 
+# %% ../nbs/09b_robustness.ipynb #581cba07
 def published_sensitivity() -> pd.DataFrame: # of `beside_main`; empty where it was not made
     "The main table of published matrices under each of `VARIANTS`, of those that have both."
     path, main = tables_dir()/"regression_sensitivity_published.csv", published_table()
     if not path.is_file(): return pd.DataFrame()
-    rows = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    rows = _read_rows(path)
     return beside_main(rows, main[main.name.isin(rows.name)])
