@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from .core import XltError, check_choice
+from .core import XltError, add_to, check_choice
 from .distances import ThinDataWarning, distance_matrix
 from .languages import language
 from .metric import CANDIDATES
@@ -50,6 +50,7 @@ def _own(amounts: pd.DataFrame, targets) -> np.ndarray: # (c, t)
     "Labelled examples of the target itself."
     return amounts.reindex(columns=list(targets), fill_value=0).to_numpy(float)
 
+# %% ../nbs/11b_sets.ipynb #3d583b60
 def read_sets(
     task: str, # of `litmus_index`
     part: str = "train", # of `litmus_index`
@@ -74,14 +75,12 @@ class SetView(NamedTuple):
     def others(self) -> np.ndarray: # (s, t): 1 where source and target differ, else 0
         return 1.0*(np.array(self.sources)[:, None] != np.array(self.targets))
 
+# %% ../nbs/11b_sets.ipynb #3a325d1d
 SET_FEATURES = {} # name of a block -> (what it is, function of a `SetView` that gives features, each for (c, t))
 
 def register_set_features(name: str, about: str):
     "Decorator that adds a block of features to `SET_FEATURES`: a function of a `SetView` that gives a list of arrays."
-    def add(f):
-        SET_FEATURES[name] = (about, f)
-        return f
-    return add
+    return add_to(SET_FEATURES, name, about)
 
 # %% ../nbs/11b_sets.ipynb #aa444639
 def _log(amount): return np.log10(1 + amount)
@@ -94,6 +93,7 @@ def _distances(kind: str, sources: tuple, targets: tuple) -> np.ndarray: # (s, t
         table = distance_matrix(kind, every, min_shared=0)
     return table.loc[list(sources), list(targets)].fillna(1).to_numpy()
 
+# %% ../nbs/11b_sets.ipynb #f0690534
 @functools.lru_cache(maxsize=64)
 def _facts(targets: tuple) -> np.ndarray: # (facts, t); NaN where not known
     with warnings.catch_warnings():
@@ -104,11 +104,13 @@ def _facts(targets: tuple) -> np.ndarray: # (facts, t); NaN where not known
 @register_set_features("own", "amount of the target itself, and whether there is any")
 def _own_amount(v): return [_log(v.own), v.own > 0]
 
+# %% ../nbs/11b_sets.ipynb #2fe3ffe4
 @register_set_features("near", "amount as seen from the target, by each distance")
 def _near(v):
     seen_from = [np.exp(-_distances(k, v.sources, v.targets)/v.tau)*v.others for k in CANDIDATES]
     return [_log(v.amounts @ weight) for weight in seen_from]
 
+# %% ../nbs/11b_sets.ipynb #e5f97897
 @register_set_features("nearest", "distance to the nearest other member, by each distance")
 def _nearest(v):
     far = [np.where(v.others > 0, _distances(k, v.sources, v.targets), 1) for k in CANDIDATES]
@@ -117,6 +119,7 @@ def _nearest(v):
 def _least(far: np.ndarray, member: np.ndarray) -> np.ndarray: # (c, t)
     return np.array([far[row].min(axis=0) for row in member])
 
+# %% ../nbs/11b_sets.ipynb #5dc57668
 @register_set_features("size", "total amount, and number of languages")
 def _size(v): return [_log(v.amounts.sum(1))[:, None], (v.amounts > 0).sum(1)[:, None]]
 
@@ -131,6 +134,7 @@ def _same_script(v):
     scripts = np.array([_script(s) for s in v.sources])[:, None] == np.array([_script(t) for t in v.targets])
     return [_log(v.amounts @ (scripts*v.others))]
 
+# %% ../nbs/11b_sets.ipynb #4c24e6c5
 @register_set_features("facts", "what is known of the target before any run: `FACTS`")
 def _target_facts(v): return [fact[None] for fact in _facts(v.targets)]
 
@@ -153,11 +157,9 @@ SET_PREDICTORS = {} # name -> (what it does, function of `SetScores` that gives 
 
 def register_set_predictor(name: str, about: str):
     "Decorator that adds a predictor to `SET_PREDICTORS`: a function of `SetScores` that gives a function."
-    def add(f):
-        SET_PREDICTORS[name] = (about, f)
-        return f
-    return add
+    return add_to(SET_PREDICTORS, name, about)
 
+# %% ../nbs/11b_sets.ipynb #c915fdbd
 def fit_sets(
     name: str, # of `SET_PREDICTORS`
     data: SetScores, # all that the fit may see
@@ -175,6 +177,7 @@ def _target_mean(data):
     means = pd.Series(data.scores.mean(0), data.targets)
     return lambda amounts, targets: np.tile(means.reindex(list(targets)), (len(amounts), 1))
 
+# %% ../nbs/11b_sets.ipynb #4e8bfc50
 def _nearest_member(amounts, targets) -> np.ndarray: # (c, t, 3): 1, distance to the nearest member, its log amount
     used, a = tuple(amounts), amounts.to_numpy(float)
     far = [_distances(k, used, targets) for k in CANDIDATES]
@@ -183,6 +186,7 @@ def _nearest_member(amounts, targets) -> np.ndarray: # (c, t, 3): 1, distance to
     place = each.argmin(1)
     return np.stack([np.ones(place.shape), each.min(1), _log(np.take_along_axis(a, place, 1))], axis=-1)
 
+# %% ../nbs/11b_sets.ipynb #5fb681a4
 @register_set_predictor("nearest member", "a line through distance and log amount of the nearest member")
 def _by_nearest(data):
     x = _nearest_member(data.amounts, data.targets)
@@ -193,15 +197,18 @@ def _by_nearest(data):
 _PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0) # times the number of scores
 _REACH = (0.1, 0.2, 0.4) # tau
 
+# %% ../nbs/11b_sets.ipynb #d221670c
 def _block_choices() -> list: # of tuples
     "All blocks, and all but one of those that may not help."
     every = tuple(SET_FEATURES)
     may_go = [every.index(name) for name in ("facts", "nearest", "script")]
     return [every, *(every[:k] + every[k + 1:] for k in may_go)]
 
+# %% ../nbs/11b_sets.ipynb #e1628951
 def _scaled(x: np.ndarray, mean, sd) -> np.ndarray: # a fact that is not known counts as the mean
     return np.nan_to_num((x - mean)/np.where(sd > 1e-9, sd, np.inf))
 
+# %% ../nbs/11b_sets.ipynb #58ac8753
 def _targets_left_out(z: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray: # (c, t)
     "Ridge predictions of each target from the others; z: (c, t, f)."
     c, t, f = z.shape
@@ -229,26 +236,22 @@ class RidgeFit:
         x = set_features(amounts, targets, self.blocks, self.tau)
         return _scaled(x, self.mean, self.sd) @ self.coefs + self.level
 
-# %% ../nbs/11b_sets.ipynb #714d8d4c
-def fit_ridge(
-    data: SetScores, # two targets or more
-) -> RidgeFit:
-    "Ridge regression over all targets; blocks, reach and penalty by leaving out each target."
-    if len(data.targets) < 3: raise XltError(f"targets: {len(data.targets)}, of which none can be left out; 3 expected")
-    found = []
+# %% ../nbs/11b_sets.ipynb #6db6f3e9
+def _moments(x): # of features over all scores
+    flat = x.reshape(-1, x.shape[-1])
+    return np.nan_to_num(np.nanmean(flat, 0)), np.nan_to_num(np.nanstd(flat, 0))
+
+# %% ../nbs/11b_sets.ipynb #a9790203
+def _ridge_choices(data: SetScores): # of (error, (blocks, tau, penalty), (c, t) predictions)
+    "Mean absolute error on targets left out, for every choice."
     for blocks, tau in itertools.product(_block_choices(), _REACH):
         x = set_features(data.amounts, data.targets, blocks, tau)
         z = _scaled(x, *_moments(x))
         for penalty in _PENALTIES:
             out = _targets_left_out(z, data.scores, penalty)
-            found.append((np.abs(out - data.scores).mean(), blocks, tau, penalty, out))
-    _, blocks, tau, penalty, out = min(found, key=lambda f: f[0])
-    return _whole_ridge(data, blocks, tau, penalty, out)
+            yield np.abs(out - data.scores).mean(), (blocks, tau, penalty), out
 
-def _moments(x): # of features over all scores
-    flat = x.reshape(-1, x.shape[-1])
-    return np.nan_to_num(np.nanmean(flat, 0)), np.nan_to_num(np.nanstd(flat, 0))
-
+# %% ../nbs/11b_sets.ipynb #ff881874
 def _whole_ridge(data, blocks, tau, penalty, out) -> RidgeFit:
     x = set_features(data.amounts, data.targets, blocks, tau)
     mean, sd = _moments(x)
@@ -256,6 +259,15 @@ def _whole_ridge(data, blocks, tau, penalty, out) -> RidgeFit:
     y, level = data.scores.ravel(), data.scores.mean()
     coefs = np.linalg.solve(z.T @ z + penalty*len(y)*np.eye(z.shape[1]), z.T @ (y - level))
     return RidgeFit(blocks, tau, penalty, mean, sd, coefs, level, out)
+
+# %% ../nbs/11b_sets.ipynb #714d8d4c
+def fit_ridge(
+    data: SetScores, # three targets or more
+) -> RidgeFit:
+    "Ridge regression over all targets; blocks, reach and penalty by leaving out each target."
+    if len(data.targets) < 3: raise XltError(f"targets: {len(data.targets)}, of which none can be left out; 3 expected")
+    _, choice, out = min(_ridge_choices(data), key=lambda found: found[0])
+    return _whole_ridge(data, *choice, out)
 
 @register_set_predictor("ridge", "ridge regression over all features")
 def _ridge(data): return fit_ridge(data)
@@ -275,25 +287,31 @@ class OwnFit:
         coefs = self.coefs.reindex(columns=list(targets)).to_numpy()
         return z @ coefs + self.level.reindex(list(targets)).to_numpy()
 
-# %% ../nbs/11b_sets.ipynb #4dad444e
+# %% ../nbs/11b_sets.ipynb #d063493a
 def _log_ridge(x, y, penalty) -> tuple: # (mean (s,), coefs (s, t), level (t,))
     mean, level = x.mean(0), y.mean(0)
     z = x - mean
     return mean, np.linalg.solve(z.T @ z + penalty*len(z)*np.eye(z.shape[1]), z.T @ (y - level)), level
+
+# %% ../nbs/11b_sets.ipynb #508e4ae7
+def _configurations_left_out(x, y, penalty) -> np.ndarray: # (c, t)
+    "Predictions of each fold of configurations from the others."
+    folds, out = np.arange(len(x)) % 5, np.empty_like(y)
+    for fold in range(5):
+        mean, coefs, level = _log_ridge(x[folds != fold], y[folds != fold], penalty)
+        out[folds == fold] = (x[folds == fold] - mean) @ coefs + level
+    return out
+
+# %% ../nbs/11b_sets.ipynb #4dad444e
+_OWN_PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0) # times the number of configurations
 
 def fit_own(
     data: SetScores,
 ) -> OwnFit:
     "Each target from the log amounts of all sources; the penalty by leaving out configurations in five folds."
     x, y = _log(data.amounts.to_numpy(float)), data.scores
-    folds, found = np.arange(len(x)) % 5, []
-    for penalty in (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0):
-        out = np.empty_like(y)
-        for fold in range(5):
-            mean, coefs, level = _log_ridge(x[folds != fold], y[folds != fold], penalty)
-            out[folds == fold] = (x[folds == fold] - mean) @ coefs + level
-        found.append((np.abs(out - y).mean(), penalty, out))
-    _, penalty, out = min(found, key=lambda f: f[0])
+    tried = [(penalty, _configurations_left_out(x, y, penalty)) for penalty in _OWN_PENALTIES]
+    penalty, out = min(tried, key=lambda t: np.abs(t[1] - y).mean())
     mean, coefs, level = _log_ridge(x, y, penalty)
     frame = pd.DataFrame(coefs, list(data.amounts), list(data.targets))
     return OwnFit(tuple(data.amounts), mean, frame, pd.Series(level, data.targets), out)
@@ -308,6 +326,7 @@ def _trees(x: np.ndarray, y: np.ndarray): # x: (c, t, f)
     trees.fit(x.reshape(-1, x.shape[-1]), y.ravel())
     return lambda x: trees.predict(x.reshape(-1, x.shape[-1])).reshape(x.shape[:2])
 
+# %% ../nbs/11b_sets.ipynb #a014da5a
 def _halves_error(x, y) -> float:
     "Mean absolute error over targets, left out in two halves."
     folds = np.arange(x.shape[1]) % 2
@@ -317,6 +336,7 @@ def _halves_error(x, y) -> float:
         errors.append(np.abs(_trees(x[:, ~out], y[:, ~out])(x[:, out]) - y[:, out]).ravel())
     return float(np.concatenate(errors).mean())
 
+# %% ../nbs/11b_sets.ipynb #33747ddd
 @register_set_predictor("boosted trees", "gradient boosting on all features")
 def _boosted(data):
     few = slice(None, None, 1 + len(data.scores)//100) # configurations to choose on
@@ -335,6 +355,7 @@ def _litmus_features(amounts, targets, sources) -> np.ndarray: # (c, t, f)
     return np.concatenate([np.broadcast_to(far, (*shape, far.shape[1])),
                            np.broadcast_to(a[:, None], (*shape, a.shape[1]))], axis=2)
 
+# %% ../nbs/11b_sets.ipynb #86666dcf
 @register_set_predictor("LITMUS's features", "gradient boosting on pretraining text, all distances and all amounts")
 def _like_litmus(data):
     sources = tuple(data.amounts)
@@ -351,6 +372,7 @@ def cost_groups(
     bins = pd.Series(np.floor(np.log(np.asarray(cost, float))/_WITHIN))
     return [np.array(g) for g in bins.groupby(bins).groups.values() if len(g) > 1]
 
+# %% ../nbs/11b_sets.ipynb #9965a3d8
 def _lost(predicted: np.ndarray, actual: np.ndarray, groups) -> np.ndarray: # (2, groups, t): by choosing, by drawing
     "Points lost in each group; NaN where fewer than two of its cells are known."
     found = np.full((2, len(groups), predicted.shape[1]), np.nan)
@@ -371,20 +393,31 @@ def judge_sets(
     seed: int = 0,
 ) -> dict: # cells, targets; mae, rmse, rho, regret, random in points, with `_low` and `_high`
     "Errors of predictions, and how well they order and choose."
-    error = np.abs(predicted - actual)
-    kept = np.isfinite(error).any(0)
+    kept = np.isfinite(predicted - actual).any(0)
     if not kept.any(): return {}
-    error, predicted, actual = error[:, kept], predicted[:, kept], actual[:, kept]
-    pick = language_draws(error.shape[1], draws, seed)
-    rows = language_draws(len(error), draws, seed + 1)
-    result = {"cells": int(np.isfinite(error).sum()), "targets": int(kept.sum())}
-    result |= _with_interval("mae", float(np.nanmean(error)), _draws_of_means(error, pick))
-    result |= _with_interval("mae_sets", float(np.nanmean(error)), _draws_of_means(error.T, rows))
-    result |= _with_interval("rmse", float(np.sqrt(np.nanmean(error**2))), np.sqrt(_draws_of_means(error**2, pick)))
-    result |= _order(predicted, actual, rows, pick)
+    predicted, actual = predicted[:, kept], actual[:, kept]
+    pick, rows = language_draws(actual.shape[1], draws, seed), language_draws(len(actual), draws, seed + 1)
+    return (_errors(predicted, actual, rows, pick) | _order(predicted, actual, rows, pick) |
+            _choice(predicted, actual, cost, pick, seed + 2))
+
+# %% ../nbs/11b_sets.ipynb #8b8f8ca4
+def _errors(predicted, actual, rows, pick) -> dict:
+    "Sizes of errors, and how many there are."
+    error = np.abs(predicted - actual)
+    mean = float(np.nanmean(error))
+    result = {"cells": int(np.isfinite(error).sum()), "targets": error.shape[1]}
+    result |= _with_interval("mae", mean, _draws_of_means(error, pick))
+    result |= _with_interval("mae_sets", mean, _draws_of_means(error.T, rows))
+    square = error**2
+    return result | _with_interval("rmse", float(np.sqrt(np.nanmean(square))), np.sqrt(_draws_of_means(square, pick)))
+
+# %% ../nbs/11b_sets.ipynb #f6a6d243
+def _choice(predicted, actual, cost, pick, seed) -> dict:
+    "Points lost by choosing, by drawing, and their difference."
     chosen, drawn = _lost(predicted, actual, cost_groups(cost))
+    result = {}
     for name, x in (("regret", chosen), ("random", drawn), ("saved", drawn - chosen)):
-        result |= _with_interval(name, _nanmean(x), _draws_of_both(x, pick, seed + 2))
+        result |= _with_interval(name, _nanmean(x), _draws_of_both(x, pick, seed))
     return result
 
 # %% ../nbs/11b_sets.ipynb #7a02e0d1
@@ -393,12 +426,14 @@ def _draws_of_means(x: np.ndarray, pick: np.ndarray) -> np.ndarray: # (draws,)
     total, count = np.nansum(x, 0), np.isfinite(x).sum(0)
     return total[pick].sum(1)/np.maximum(count[pick].sum(1), 1)
 
+# %% ../nbs/11b_sets.ipynb #400b1d9e
 def _nanmean(x) -> float: return float(np.mean(x[np.isfinite(x)])) if np.isfinite(x).any() else np.nan
 
 def _with_interval(name, value, drawn) -> dict: # 95%
     low, high = np.nanquantile(drawn, [0.025, 0.975]) if np.isfinite(value) else (np.nan, np.nan)
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 
+# %% ../nbs/11b_sets.ipynb #403d8553
 def _draws_of_both(x: np.ndarray, pick: np.ndarray, seed) -> list: # x: (g, t), with holes
     "Means with rows and columns drawn together."
     if not np.isfinite(x).any(): return []
@@ -415,10 +450,12 @@ def _order(predicted, actual, rows, pick) -> dict: # rho: mean over targets of t
     drawn = [_nanmean(rho[p]) for rho, p in zip(_correlation(*ranks, seen, weight), pick)]
     return _with_interval("rho", _nanmean(_correlation(*ranks, seen, every)), drawn)
 
+# %% ../nbs/11b_sets.ipynb #82696e6d
 def _ranks(x: np.ndarray, seen: np.ndarray) -> np.ndarray: # (c, t), mean 0; 0 where not seen
     ranks = pd.DataFrame(np.where(seen, x, np.nan)).rank()
     return (ranks - ranks.mean()).fillna(0).to_numpy()
 
+# %% ../nbs/11b_sets.ipynb #ac0f303e
 def _correlation(p, a, seen, weight) -> np.ndarray: # (draws, t); NaN with fewer than five; 0 if constant
     n = weight @ (1.0*seen)
     mean_p, mean_a = (weight @ x/np.maximum(n, 1) for x in (p, a))
@@ -451,6 +488,7 @@ class SetForecast(NamedTuple):
     known: bool # was the target scored in the data of the fit?
     inside: bool # are the number of languages, the total and every source like those of the fit?
 
+# %% ../nbs/11b_sets.ipynb #098ef320
 @dataclass(frozen=True, eq=False)
 class SetModel:
     "Predicts the score of a set with sizes, with an interval."
@@ -465,20 +503,27 @@ class SetModel:
         "Predictions for many sets (configurations × sources) and targets at once."
         known = np.isin(targets, list(self.own.level.index))
         points = np.where(known, self.own(amounts, targets), self.unseen(amounts, targets))
-        member = _own(amounts, targets) > 0
-        widths = np.reshape([self.widths[pair] for pair in itertools.product((False, True), repeat=2)], (2, 2))
-        half = widths[1*known[None], 1*member]
+        half = _half_widths(self.widths, known, _own(amounts, targets) > 0)
         return np.clip(points, 0, 100), half
 
     def predict(self, sources: dict, target: str) -> SetForecast: # sources: code -> labelled examples
         "What one set scores at one target."
-        amounts = _one_set(sources)
-        code = language(target).code
+        amounts, code = _one_set(sources), language(target).code
         points, half = (float(x[0, 0]) for x in self.table(amounts, (code,)))
-        total = amounts.to_numpy().sum()
-        inside = (self.languages[0] <= amounts.shape[1] <= self.languages[1] and
-                  self.totals[0] <= total <= self.totals[1] and set(amounts) <= set(self.own.sources))
-        return SetForecast(points, max(0.0, points - half), min(100.0, points + half), code in self.own.level, inside)
+        low, high = max(0.0, points - half), min(100.0, points + half)
+        return SetForecast(points, low, high, code in self.own.level, _like_the_fit(self, amounts))
+
+# %% ../nbs/11b_sets.ipynb #1fd6a50d
+def _half_widths(widths: dict, known: np.ndarray, member: np.ndarray) -> np.ndarray: # (t,), (c, t) -> (c, t)
+    table = np.reshape([widths[pair] for pair in itertools.product((False, True), repeat=2)], (2, 2))
+    return table[1*known[None], 1*member]
+
+# %% ../nbs/11b_sets.ipynb #a943c44f
+def _like_the_fit(model: SetModel, amounts: pd.DataFrame) -> bool: # amounts: one row
+    few, many = model.languages
+    least, most = model.totals
+    return (few <= amounts.shape[1] <= many and least <= amounts.to_numpy().sum() <= most and
+            set(amounts) <= set(model.own.sources))
 
 # %% ../nbs/11b_sets.ipynb #d4406c91
 def _one_set(sources: dict) -> pd.DataFrame: # one row
@@ -488,23 +533,30 @@ def _one_set(sources: dict) -> pd.DataFrame: # one row
     for name, amount in sources.items():
         code = language(name).code
         if code in amounts: raise XltError(f"sources: {name!r} is there twice (as {code})")
-        number = isinstance(amount, (int, float)) and not isinstance(amount, bool) and math.isfinite(amount)
-        if not number or amount <= 0: raise XltError(f"sources: {amount!r} of {name!r} is not a number above 0")
+        _check_amount(name, amount)
         amounts[code] = amount
     return pd.DataFrame([amounts])
 
+def _check_amount(name, amount) -> None:
+    number = isinstance(amount, (int, float)) and not isinstance(amount, bool) and math.isfinite(amount)
+    if not number or amount <= 0: raise XltError(f"sources: {amount!r} of {name!r} is not a number above 0")
+
+# %% ../nbs/11b_sets.ipynb #84f03fa4
+def _width(data: SetScores, left_out: np.ndarray, member: bool, level: float) -> float:
+    "Half the interval of members, or of others."
+    errors = np.abs(np.clip(left_out, 0, 100) - data.scores)
+    return conformal_width(np.where(data.member == member, errors, np.nan), level)
+
+# %% ../nbs/11b_sets.ipynb #5f54bee0
 def fit_set_model(
     data: SetScores, # of `read_sets`
     task: str = "", # what it is called
     level: float = 0.9, # of the interval
 ) -> SetModel:
     "Fit both regressions and calibrate their intervals."
-    unseen, own, member = fit_ridge(data), fit_own(data), data.member
-    widths = {}
-    for known, fit in ((False, unseen), (True, own)):
-        errors = np.abs(np.clip(fit.left_out, 0, 100) - data.scores)
-        for inside in (False, True):
-            widths[known, inside] = conformal_width(np.where(member == inside, errors, np.nan), level)
+    unseen, own = fit_ridge(data), fit_own(data)
+    kinds = itertools.product(((False, unseen), (True, own)), (False, True))
+    widths = {(known, member): _width(data, fit.left_out, member, level) for (known, fit), member in kinds}
     counts, totals = (data.amounts > 0).sum(axis=1), data.amounts.sum(axis=1)
     return SetModel(task, unseen, own, widths, (int(counts.min()), int(counts.max())), (totals.min(), totals.max()))
 
@@ -516,6 +568,7 @@ def target_folds(targets) -> list: # of tuples of codes; every target in one of 
     count = min(_TARGET_FOLDS, len(targets))
     return [tuple(targets[k::count]) for k in range(count)]
 
+# %% ../nbs/11b_sets.ipynb #14259d6c
 def predict_left_out(
     name: str, # of `SET_PREDICTORS`
     data: SetScores,
@@ -527,6 +580,7 @@ def predict_left_out(
         found[:, places] = fit_sets(name, data.without(*fold))(data.amounts, fold)
     return found
 
+# %% ../nbs/11b_sets.ipynb #14d4279f
 def coverage_of(
     points: np.ndarray, # (c, t)
     half: np.ndarray, # (c, t) half the interval
