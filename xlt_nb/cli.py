@@ -17,6 +17,7 @@ from .languages import LANGUAGES
 # %% ../nbs/14_cli.ipynb #0415fed5
 def _split(text: str) -> list: return [x.strip() for x in text.split(",") if x.strip()]
 
+# %% ../nbs/14_cli.ipynb #59e5859a
 def _check_out(name: str):
     "The folder of an output file must be there, and be written to, before the work."
     if not name: return
@@ -27,12 +28,16 @@ def _check_out(name: str):
     raise XltError(f"out: no folder {folder} that can be written to")
 
 # %% ../nbs/14_cli.ipynb #d0c9e5b0
+def _list_distances():
+    "Kinds of distance and the modes of each."
+    from xlt_nb.distances import DISTANCES
+    for kind, d in DISTANCES.items(): print(f"{kind:24} modes: {', '.join(d.modes)}")
+
+# %% ../nbs/14_cli.ipynb #1b9dd241
 def _distances_command(args):
     "Print distances between languages as CSV: source, target, kind, distance, coverage."
     from xlt_nb.distances import DISTANCES, MODES, distance_table
-    if args.list:
-        for kind, d in DISTANCES.items(): print(f"{kind:24} modes: {', '.join(d.modes)}")
-        return
+    if args.list: return _list_distances()
     check_choice("mode", args.mode, MODES)
     kinds = [check_choice("kinds", k, DISTANCES) for k in _split(args.kinds)]
     _check_out(args.out)
@@ -45,37 +50,52 @@ def _distances_command(args):
 _MATRIX = ("{task} on {corpus}, {encoder}: {metric} in points, "
     "rows = {rows}, columns = target, mean of {seeds} seed(s)")
 
+def _matrix_title(m, results) -> str:
+    "What a matrix is."
+    from xlt_nb.transfer import METRIC_NAMES, main_metric
+    rows = "source" if m.setting == "ZSCL-S" else "set of sources"
+    return _MATRIX.format(task=m.task, corpus=m.corpus, encoder=results.encoder.iloc[0], rows=rows,
+        metric=METRIC_NAMES[main_metric(results)], seeds=results.seed.nunique())
+
+# %% ../nbs/14_cli.ipynb #b8bcdbee
 def _print_matrix(m, results):
-    "A matrix as text."
-    from xlt_nb.transfer import METRIC_NAMES, main_metric, transfer_matrix
-    single, metric = m.setting == "ZSCL-S", main_metric(results)
-    print(_MATRIX.format(task=m.task, corpus=m.corpus, encoder=results.encoder.iloc[0], metric=METRIC_NAMES[metric],
-        rows="source" if single else "set of sources", seeds=results.seed.nunique()))
-    part = results[results.metric == metric]
+    "A matrix as text, under its title."
+    from xlt_nb.transfer import main_metric, transfer_matrix
+    print(_matrix_title(m, results))
+    part = results[results.metric == main_metric(results)]
     pooled = dict(index="sources", columns="target", values="value")
-    table = transfer_matrix(results) if single else part.pivot_table(**pooled)
+    table = transfer_matrix(results) if m.setting == "ZSCL-S" else part.pivot_table(**pooled)
     print(table.round(1).to_string())
 
 # %% ../nbs/14_cli.ipynb #3f7df169
+def _list_studies(before: str = ""):
+    "Shipped studies and what each is for."
+    from xlt_nb.transfer import load_study, shipped_studies
+    for name in shipped_studies(): print(f"{before}{name:10} {load_study(name).description}")
+
+def _place(study, m): # a path, or words
+    "Where the results of a matrix are."
+    from xlt_nb.transfer import table_name
+    if not study.save: return f"{runs_dir()} (this study saves no table)"
+    return tables_dir()/f"{table_name(m.corpus, m.task, m.setting)}.csv"
+
+# %% ../nbs/14_cli.ipynb #4925a7af
 def _transfer_command(args):
     "Run the source × target matrices of a study and print them; results go to the study's tables."
-    from xlt_nb.transfer import choose_matrices, load_study, run_matrix, shipped_studies, table_name
-    if args.list:
-        for name in shipped_studies(): print(f"study {name:10} {load_study(name).description}")
-        return
+    from xlt_nb.transfer import choose_matrices, load_study, run_matrix
+    if args.list: return _list_studies("study ")
     if args.jobs < 0: raise XltError(f"jobs: {args.jobs} is not a whole number from 0")
     study = load_study(args.study)
     for m in choose_matrices(study, args.corpus, args.encoder):
         results, _ = run_matrix(study, m, args.root or None, args.jobs)
         _print_matrix(m, results)
-        table = tables_dir()/f"{table_name(m.corpus, m.task, m.setting)}.csv"
-        where = table if study.save else f"{runs_dir()} (this study saves no table)"
-        print(f"written to {where}", flush=True)
+        print(f"written to {_place(study, m)}", flush=True)
 
 # %% ../nbs/14_cli.ipynb #5f862e0b
 _EXPLAINED = """cells pearson spearman within within_low within_high slope p_pooled p_within p_family
     p_source p_hard p_floor share_within verdict""".split()
 
+# %% ../nbs/14_cli.ipynb #1f9b6a43
 def _list_explain():
     "What can be explained, and by what."
     from xlt_nb.distances import DISTANCES
@@ -92,6 +112,7 @@ def _note(said: set, usual, message, category, *where):
     said.add(str(message))
     print(f"xlt-nb: note: {message}", file=sys.stderr, flush=True)
 
+# %% ../nbs/14_cli.ipynb #26a72ccc
 @contextlib.contextmanager
 def _notes():
     "Say what is warned of on standard error."
@@ -132,6 +153,7 @@ def _explain_command(args):
 STAGES = (("07_transfer",), ("09_regression", "09b_robustness", "10_metric", "10b_strength"),
           ("13_results",))
 
+# %% ../nbs/14_cli.ipynb #7437dc92
 def chapters(folder) -> list: # notebook paths in reading order
     "The chapters of a checkout, without the index."
     return sorted(p for p in Path(folder).glob("[0-9]*.ipynb"))
@@ -222,46 +244,68 @@ def _declared(paths, parameters: dict) -> dict: # path -> its parameters
     return declared
 
 # %% ../nbs/14_cli.ipynb #953d429e
+def _due(declared: dict, parameters: dict, executed: _Executed) -> tuple: # jobs, path -> checksum
+    "Those notebooks that something changed for: path, executed notebook, parameters."
+    given, around = {p: _given(parameters, names) for p, names in declared.items()}, _surroundings()
+    sums = {p: _checksum(p, given[p], around) for p in declared}
+    return [(p, executed.out/p.name, given[p]) for p in declared if not executed.has(p, sums[p])], sums
+
+# %% ../nbs/14_cli.ipynb #851e4315
+def _threads(at_once: int) -> dict: # environment of a worker
+    "The cores shared out among chapters, unless the user has said how many threads."
+    share = max(1, cores()//max(1, at_once))
+    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(share))}
+
+# %% ../nbs/14_cli.ipynb #b31bb226
+def _run_stage(declared: dict, parameters: dict, executed: _Executed, jobs: int, bar):
+    "Execute the notebooks of one stage, side by side."
+    from xlt_nb.cli import _execute # by its importable name: workers do not know a notebook's functions
+    todo, sums = _due(declared, parameters, executed)
+    for p, *_ in todo: executed.write(p, None)
+    bar.update(len(declared) - len(todo))
+    threads = _threads(min(jobs or cores(), len(todo)))
+    for (p, *_), seconds in side_by_side(_execute, todo, jobs, threads):
+        executed.write(p, sums[p])
+        bar.write(f"{p.name:28} {seconds:6.1f} s")
+        bar.update()
+
+# %% ../nbs/14_cli.ipynb #28972ee9
 def run_chapters(paths, parameters: dict, out, jobs: int = 0):
     "Execute notebooks into `out`, `jobs` (0: one a core) at a time; each gets the parameters it declares."
     from tqdm.auto import tqdm
-    from xlt_nb.cli import _execute # by its importable name: workers do not know a notebook's functions
-    declared, out = _declared(paths, parameters), Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    declared = _declared(paths, parameters)
+    Path(out).mkdir(parents=True, exist_ok=True)
     bar, executed = tqdm(total=len(declared), desc="chapters", unit="chapter"), _Executed(out)
-    for part in stages(list(declared)):
-        given, here = {p: _given(parameters, declared[p]) for p in part}, _surroundings()
-        sums = {p: _checksum(p, given[p], here) for p in part}
-        todo = [p for p in part if not executed.has(p, sums[p])]
-        for p in todo: executed.write(p, None)
-        bar.update(len(part) - len(todo))
-        share = max(1, cores()//max(1, min(jobs or cores(), len(todo))))
-        threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(share))}
-        for (p, *_), seconds in side_by_side(_execute, [(p, out/p.name, given[p]) for p in todo], jobs, threads):
-            executed.write(p, sums[p])
-            bar.write(f"{p.name:28} {seconds:6.1f} s")
-            bar.update()
+    for part in stages(list(declared)): _run_stage({p: declared[p] for p in part}, parameters, executed, jobs, bar)
     bar.close()
 
 # %% ../nbs/14_cli.ipynb #6e63dfd3
 _NO_NOTEBOOKS = ("study: the notebooks are not here; `xlt-nb transfer --study NAME` works without them, "
     "or use a source checkout")
 
-def _study_command(args):
-    "Run a study: its matrices, then those chapters on it that something changed for, into outputs/notebooks."
-    from xlt_nb.transfer import load_study, run_matrix, shipped_studies, study_workers
-    if args.list or not args.name:
-        for name in shipped_studies(): print(f"{name:10} {load_study(name).description}")
-        return
-    study = load_study(args.name)
+def _notebooks() -> Path:
+    "The folder of notebooks of a checkout."
     folder = Path(xlt_nb.__file__).resolve().parent.parent/"nbs"
     if not folder.is_dir(): raise XltError(_NO_NOTEBOOKS)
-    file = Path(args.name)
-    name = str(file.resolve()) if file.is_file() else args.name # chapters run in their own folder
+    return folder
+
+# %% ../nbs/14_cli.ipynb #37b4caa0
+def _run_matrices(study):
+    "Run the matrices of a study one after the other."
+    from xlt_nb.transfer import run_matrix, study_workers
     with study_workers() as each:
         for k, m in enumerate(study.matrices, 1):
             print(f"matrix {k} of {len(study.matrices)}: {m.task} on {m.corpus} with {m.encoder}", flush=True)
             run_matrix(study, m, each=each)
+
+# %% ../nbs/14_cli.ipynb #6bc35bf2
+def _study_command(args):
+    "Run a study: its matrices, then those chapters on it that something changed for, into outputs/notebooks."
+    from xlt_nb.transfer import load_study
+    if args.list or not args.name: return _list_studies()
+    study, folder, file = load_study(args.name), _notebooks(), Path(args.name)
+    name = str(file.resolve()) if file.is_file() else args.name
+    _run_matrices(study)
     out = outputs_dir()/"notebooks"/study.name
     run_chapters(chapters(folder), {"study": name}, out)
     print(f"executed notebooks in {out}, tables in {tables_dir()}")
@@ -281,6 +325,8 @@ _MODE_HELP = "knn (imputed), shared (features known for both) or published (as p
 _LANGUAGES_HELP = "languages by code, tag or name, comma-separated (default: the 17 of the study: %(default)s)"
 _ENCODER_HELP = ("in place of the study's encoders: multilingual-e5-small, a folder or a hub name "
     "(default: the study's)")
+
+# %% ../nbs/14_cli.ipynb #77afa7e1
 _TABLE_HELP = ("CSV with columns source, target, score in points (may have task, corpus, encoder, seed, cost, "
     "and others of numbers), separated by commas, semicolons or tabs; or a committed table "
     "(default: all committed tables)")
@@ -297,6 +343,8 @@ _DISTANCES_OPTIONS = ( # (option, its settings)
     ("--mode", dict(default="knn", help=_MODE_HELP)),
     ("--out", dict(default="", help="CSV file (default: standard output)")),
 )
+
+# %% ../nbs/14_cli.ipynb #76e995b0
 _TRANSFER_OPTIONS = (
     ("--study", dict(default="mini", help="study: shipped name or YAML file, see --list (default: mini)")),
     ("--corpus", dict(default="", help="only this corpus of the study (default: all)")),
@@ -314,6 +362,8 @@ _EXPLAIN_OPTIONS = (
     ("--permutations", dict(type=int, default=10_000, help=_DRAWS_HELP)),
     ("--out", dict(default="", help="CSV file for the whole table, more columns than are printed (default: none)")),
 )
+
+# %% ../nbs/14_cli.ipynb #8d7cd0fb
 _STUDY_OPTIONS = (
     ("name", dict(nargs="?", default="", help="study: shipped name or YAML file (default: none, list them)")),
 )
@@ -328,16 +378,21 @@ _COMMANDS = { # name -> (function, options)
     "cache": (_cache_command, _CACHE_OPTIONS),
 }
 
+# %% ../nbs/14_cli.ipynb #bb1ff78a
+def _add_command(commands, name: str, function, options):
+    "One command of the parser."
+    c = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
+    c.set_defaults(run=function)
+    c.add_argument("--list", action="store_true", help="list valid choices and leave (default: work)")
+    for option, settings in options: c.add_argument(option, **settings)
+
+# %% ../nbs/14_cli.ipynb #524bd9a5
 def parser() -> argparse.ArgumentParser:
     "All commands and their options."
     p = argparse.ArgumentParser("xlt-nb", description="Zero-shot cross-lingual transfer for information extraction.")
     p.add_argument("--version", action="version", version=xlt_nb.__version__)
     commands = p.add_subparsers(dest="command", required=True)
-    for name, (function, options) in _COMMANDS.items():
-        c = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
-        c.set_defaults(run=function)
-        c.add_argument("--list", action="store_true", help="list valid choices and leave (default: work)")
-        for option, settings in options: c.add_argument(option, **settings)
+    for name, (function, options) in _COMMANDS.items(): _add_command(commands, name, function, options)
     return p
 
 # %% ../nbs/14_cli.ipynb #56a28064
