@@ -25,7 +25,7 @@ _LABELS = "distances: {}; rows and columns need the same labels, each once"
 _PAIRS = {"missing": "{a} → {b} has no value ({n} such pairs); leave out a language, or impute (mode knn)",
           "negative": "{a} → {b} is {value:.4g}; a distance is not below 0",
           "itself": "{a} → {a} is {value:.4g}; an item lies at distance 0 from itself",
-          "directed": "{a} → {b} is {value:.4g}, but {b} → {a} {back:.4g}; take (d + d.T)/2, or the greater of both"}
+          "directed": "{a} → {b} is {value:.4g}, but {b} → {a} {back:.4g}; take (d + d.T)/2 or the greater of both"}
 _CLOSE = 1e-9 # relative difference of what counts as equal
 
 # %% ../nbs/11_selection.ipynb #2aca46cb
