@@ -348,6 +348,7 @@ def _family_rows(languages, mode) -> tuple: # rows of URIEL, languages × depth
     if mode == "published": labels[_without_data(languages)] = -1
     return rows, labels
 
+# %% ../nbs/02_distances.ipynb #7036aaac
 @register_distance("genetic", "share of the family line not in common (Littell et al. 2017)", known=_in_family)
 def _genetic(languages, mode):
     rows, labels = _family_rows(languages, mode)
@@ -371,6 +372,7 @@ def _place_rows(languages, mode) -> tuple: # rows of URIEL, languages × 3
     if mode == "published": place[_without_data(languages)] = np.nan
     return rows, place
 
+# %% ../nbs/02_distances.ipynb #d9ad14d8
 _GREAT_CIRCLE = "great-circle distance, as a share of half the Earth's circumference (Littell et al. 2017)"
 
 @register_distance("geographic", _GREAT_CIRCLE, known=_has_place)
@@ -398,6 +400,7 @@ def _is_whole(value, lowest: int) -> bool:
 def _is_number(value) -> bool:
     return isinstance(value, (int, float, np.number)) and bool(np.isfinite(value))
 
+# %% ../nbs/02_distances.ipynb #c20fa3cd
 def _check_request(kind, mode, min_shared) -> int: # the least number of shared features; 1 where none are counted
     "A kind, a mode it has, and a minimum that is a count or None."
     modes = DISTANCES[check_choice("kind", kind, DISTANCES)].modes
@@ -597,6 +600,7 @@ def _differing_of_any(x, y):
     a, b, c, _ = _cells(x, y)
     return (b + c)/max((a + b + c).sum(), 1e-12)
 
+# %% ../nbs/02_distances.ipynb #d1620e8e
 def _guessed(p, q):
     "The part of each feature that the more frequent of two cells gets right."
     more, less = p.sum(), q.sum()
@@ -640,6 +644,7 @@ def _euclidean_genetic(languages, mode):
     shared, depth = _shared_families(u.family[u.rows(l.genealogy for l in languages)])
     return _euclidean(shared, depth), np.outer(depth > 0, depth > 0).astype(np.float32)
 
+# %% ../nbs/02_distances.ipynb #cb18b756
 _TO_ANCHORS = "Euclidean distance of the vectors of distances from URIEL's anchors"
 
 @register_distance("euclidean_geographic", _TO_ANCHORS, ("published",), _has_place)
@@ -671,7 +676,6 @@ def _compared(kind, languages, mode) -> tuple: # `_Vectors`, (features of the co
     "The vectors of two languages, and which features are compared."
     v = _COMPARISONS[kind].vectors(languages, mode)
     return v, np.ones(len(v.names), bool) if v.compared is None else v.compared.all(0)
-
 
 # %% ../nbs/02_distances.ipynb #e255a018
 def _resampled(c: _Comparison, x, y, draws: int, seed: int) -> np.ndarray: # one distance a draw
@@ -755,6 +759,7 @@ def _lines(languages, mode) -> tuple: # names, large families first and the lang
     own = np.array([l.iso3 for l in languages])[:, None] == codes
     return names, np.hstack([families, own])[[0, -1]]
 
+# %% ../nbs/02_distances.ipynb #e6673928
 def _explain_genetic(languages, mode) -> pd.DataFrame:
     "Shared and unshared ancestors."
     names, lines = _lines(languages, mode)
