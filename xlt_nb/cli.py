@@ -160,10 +160,11 @@ def chapters(folder) -> list: # notebook paths in reading order
 
 # %% ../nbs/14_cli.ipynb #30da562d
 def stages(paths) -> list: # lists of paths; what is in one list may run side by side
-    "Chapters in the order in which they need each other."
+    "Chapters in the order in which they need each other; large ones first, so that all cores end together."
     place = {name: k for k, stage in enumerate(STAGES) for name in stage}
     parts = [[] for _ in STAGES]
-    for p in sorted(paths, key=lambda p: p.stem not in place): parts[place.get(p.stem, 0)].append(p)
+    def order(p): return p.stem not in place, -p.stat().st_size if p.is_file() else 0
+    for p in sorted(paths, key=order): parts[place.get(p.stem, 0)].append(p)
     return [part for part in parts if part]
 
 # %% ../nbs/14_cli.ipynb #34f04391
