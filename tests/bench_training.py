@@ -10,7 +10,8 @@ Part `matrix`: the XLT-17 event matrix, 17 sources x 3 seeds, each tested on 17 
 and a few sources' runs are made and timed in two processes of one thread, with an empty folder of states, and the runs
 scaled to 51; states, start of the processes, corpus and test sets count once. Against it: transformers' `Trainer`
 fine-tunes the *whole* encoder, embeddings too, on the same texts and labels with as many epochs and the same batch
-size, tested on the same sets, in as many processes, scaled the same way. It gets learning rates of its own
+size, tested on the same sets, in as many processes, scaled the same way. With all twelve layers and an unweighted loss
+it learns nothing of events, so it gets our layers and our weight of "none"; besides learning rates of its own
 (`--trainer-rates`), our windows, batches of similar lengths, autocast and a fused optimiser; its start and loading are
 not counted at all.
 Every run's seconds and F1 are in bench_training_runs.csv, their means in bench_training_f1.csv.
@@ -35,7 +36,7 @@ from xlt_nb.core import RunConfig, atomic_path, cache_dir, side_by_side, tables_
 from xlt_nb.encoders import E5, compute_dtype, encoder_folder, load_tokenizer
 from xlt_nb.features import compute_states
 from xlt_nb.readers import load_corpus
-from xlt_nb.tasks import make_task
+from xlt_nb.tasks import make_task, none_weighted
 from xlt_nb.training import (Recipe, batches, complete, fit, make_batch, new_model, peak_memory_mb, reading_of,
     run, training_examples)
 from xlt_nb.transfer import corpus_languages
@@ -252,6 +253,13 @@ def trainer_optimizer(model, weight_decay, rates: dict) -> torch.optim.Optimizer
     return torch.optim.AdamW(options, fused=True)
 
 
+def weighted_loss(none_weight: float):
+    "The loss of our own head."
+    def loss(outputs, gold, num_items_in_batch=None):
+        return none_weighted(outputs.logits.float().flatten(0, 1), gold.flatten(), none_weight)
+    return loss
+
+
 def new_trainer(c: RunConfig, rates: dict, labels, tokenizer, data, folder):
     "A Trainer of the whole encoder with a layer of labels on it."
     from transformers import AutoModelForTokenClassification, DataCollatorForTokenClassification
@@ -260,7 +268,8 @@ def new_trainer(c: RunConfig, rates: dict, labels, tokenizer, data, folder):
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     torch.manual_seed(c.seed)
-    model = AutoModelForTokenClassification.from_pretrained(encoder_folder(c.encoder), num_labels=len(labels))
+    shape = dict(num_labels=len(labels), num_hidden_layers=c.layers)
+    model = AutoModelForTokenClassification.from_pretrained(encoder_folder(c.encoder), **shape)
     quiet = dict(report_to="none", save_strategy="no", logging_strategy="no", disable_tqdm=True)
     fast = dict(bf16=compute_dtype("cpu") == torch.bfloat16, train_sampling_strategy="group_by_length")
     sizes = dict(per_device_train_batch_size=c.batch_size, per_device_eval_batch_size=48)
@@ -269,7 +278,8 @@ def new_trainer(c: RunConfig, rates: dict, labels, tokenizer, data, folder):
     options = TrainingArguments(folder, lr_scheduler_type="linear", **quiet, **fast, **sizes, **recipe, **here)
     collator = DataCollatorForTokenClassification(tokenizer, pad_to_multiple_of=8)
     optimizer = trainer_optimizer(model, c.weight_decay, rates)
-    trainer = Trainer(model, options, collator, data, optimizers=(optimizer, None))
+    loss = weighted_loss(c.none_weight)
+    trainer = Trainer(model, options, collator, data, optimizers=(optimizer, None), compute_loss_func=loss)
     trainer.remove_callback(PrinterCallback)
     return trainer
 

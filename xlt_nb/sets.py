@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 
 from .core import XltError, add_to, check_choice
-from .distances import ThinDataWarning, distance_matrix
+from .distances import ThinDataWarning
 from .languages import language
 from .metric import CANDIDATES
 from .readers import amounts_table, litmus_index, read_litmus
 from .stats import language_draws
-from .strength import language_facts, pretraining_gib
+from .strength import distances_between, language_facts, pretraining_gib, script_of
 
 # %% ../nbs/11b_sets.ipynb #6ad15e21
 @dataclass(frozen=True, eq=False)
@@ -87,11 +87,7 @@ def _log(amount): return np.log10(1 + amount)
 
 @functools.lru_cache(maxsize=256)
 def _distances(kind: str, sources: tuple, targets: tuple) -> np.ndarray: # (s, t); 1 where not known
-    every = list(dict.fromkeys([*sources, *targets]))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ThinDataWarning)
-        table = distance_matrix(kind, every, min_shared=0)
-    return table.loc[list(sources), list(targets)].fillna(1).to_numpy()
+    return distances_between(kind, sources, targets).fillna(1).to_numpy()
 
 # %% ../nbs/11b_sets.ipynb #f0690534
 @functools.lru_cache(maxsize=64)
@@ -124,14 +120,9 @@ def _least(far: np.ndarray, member: np.ndarray) -> np.ndarray: # (c, t)
 def _size(v): return [_log(v.amounts.sum(1))[:, None], (v.amounts > 0).sum(1)[:, None]]
 
 # %% ../nbs/11b_sets.ipynb #08ff9e4d
-@functools.lru_cache(maxsize=4096)
-def _script(code: str) -> str:
-    from langcodes import Language as Tag # here, so that importing this module stays quick
-    return Tag.get(code).maximize().script
-
 @register_set_features("script", "amount of other languages in the script of the target")
 def _same_script(v):
-    scripts = np.array([_script(s) for s in v.sources])[:, None] == np.array([_script(t) for t in v.targets])
+    scripts = np.array([script_of(s) for s in v.sources])[:, None] == np.array([script_of(t) for t in v.targets])
     return [_log(v.amounts @ (scripts*v.others))]
 
 # %% ../nbs/11b_sets.ipynb #4c24e6c5

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['FACTS', 'CHOOSERS', 'BOTH', 'STRENGTH', 'NEARNESS', 'PREDICTED', 'PREDICTED_ALONE', 'CHOICE_SCORES', 'LEFT_OUT',
-           'evidence_matrices', 'group_of', 'SourceFit', 'fit_sources', 'pretraining_gib', 'register_fact',
-           'subwords_table', 'language_facts', 'StrengthModel', 'fit_strength', 'Case', 'register_chooser',
-           'choice_scores', 'pool_fits', 'fits_without', 'others_than', 'judge_choices', 'choice_table',
-           'nearness_share', 'SourceModel', 'fit_source_model', 'rank_sources', 'save_source_models',
-           'load_source_model', 'count_subwords']
+           'evidence_matrices', 'group_of', 'SourceFit', 'fit_sources', 'pretraining_gib', 'distances_between',
+           'register_fact', 'script_of', 'subwords_table', 'language_facts', 'StrengthModel', 'fit_strength', 'Case',
+           'register_chooser', 'choice_scores', 'pool_fits', 'fits_without', 'others_than', 'judge_choices',
+           'choice_table', 'nearness_share', 'SourceModel', 'fit_source_model', 'expected_points', 'nearness_table',
+           'rank_sources', 'save_source_models', 'load_source_model', 'count_subwords']
 
 # %% ../nbs/10b_strength.ipynb #10b00003
 import functools, itertools, json, math, warnings
@@ -91,6 +91,26 @@ def pretraining_gib(code: str) -> float:
     "GiB of a language in CC-100 (Conneau et al. 2020, Table 6); 0 where it is not listed."
     return _cc100().get(_variety(code), 0.0)
 
+# %% ../nbs/10b_strength.ipynb #10b10020
+def _parts(languages, size: int = 400) -> list: # of lists
+    return [list(languages[start:start + size]) for start in range(0, len(languages), size)]
+
+def _in_parts(table_of, sources: list, targets: list) -> pd.DataFrame: # sources × targets
+    "Rows of square tables, each of some sources and all targets."
+    parts = _parts(sources, max(400, len(targets)))
+    return pd.concat([table_of(list(dict.fromkeys([*part, *targets]))).loc[part, targets] for part in parts])
+
+# %% ../nbs/10b_strength.ipynb #10b10022
+def distances_between(
+    kind: str, # one of `DISTANCES`
+    sources, # codes
+    targets, # codes
+    mode: str = "knn", # one of `MODES`
+) -> pd.DataFrame: # sources × targets, as `distance_matrix` has them; nothing is said of thin data
+    "Distances from many languages to a few."
+    if not len(sources) or not len(targets): raise XltError("distances_between: no sources, or no targets")
+    return _in_parts(lambda labels: distance_matrix(kind, labels, mode, 0), list(sources), list(targets))
+
 # %% ../nbs/10b_strength.ipynb #10b00022
 FACTS = {} # name -> (what it is, function of a list of languages that gives an array)
 
@@ -116,18 +136,21 @@ def _branch_text(languages):
     return np.log10([_text_by_branch().get(name, 0) + _LITTLE_TEXT for name in branches])
 
 # %% ../nbs/10b_strength.ipynb #10b00026
-@register_fact("Latin script", "1 if it is mostly written in Latin script (CLDR), else 0")
-def _latin(languages):
+@functools.lru_cache(maxsize=8192)
+def script_of(code: str) -> str: # four letters (ISO 15924)
+    "The script in which a language is mostly written (CLDR)."
     from langcodes import Language as Tag # here, so that importing this module stays quick
-    return np.array([Tag.get(code).maximize().script == "Latn" for code in languages], dtype=float)
+    return Tag.get(code).maximize().script
+
+@register_fact("Latin script", "1 if it is mostly written in Latin script (CLDR), else 0")
+def _latin(languages): return np.array([script_of(code) == "Latn" for code in languages], dtype=float)
 
 @register_fact("coverage", "share of syntactic features that URIEL knows of it")
-def _known(languages): return np.diag(coverage("syntactic", languages, "knn"))
+def _known(languages): return np.concatenate([np.diag(coverage("syntactic", part)) for part in _parts(languages)])
 
 @register_fact("remoteness", "mean syntactic distance to the seventeen languages of this study")
 def _remote(languages):
-    every = list(dict.fromkeys([*languages, *LANGUAGES]))
-    return distance_matrix("syntactic", every).loc[languages, list(LANGUAGES)].mean(axis=1).to_numpy()
+    return distances_between("syntactic", languages, LANGUAGES).mean(axis=1).to_numpy()
 
 # %% ../nbs/10b_strength.ipynb #10b00028
 def subwords_table() -> pd.DataFrame: # columns language, subwords (a multiple of English)
@@ -487,13 +510,23 @@ def fit_source_model(
     return SourceModel(tuple(matrices[0].x), cost, round(pooled.spread, 4), strength, counts, prior,
                        tuple(m.name for m in matrices))
 
-# %% ../nbs/10b_strength.ipynb #10b10020
-def _nearness_to(model: SourceModel, codes: list, target: str) -> pd.DataFrame: # columns nearness, known
-    every = [*codes, target]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ThinDataWarning) # said by the column `known`
-        far = sum(c*distance_matrix(kind, every).iloc[:-1, -1] for kind, c in zip(model.kinds, model.cost) if c)
-    return pd.DataFrame({"nearness": -far, "known": coverage("syntactic", every).iloc[:-1, -1]})
+# %% ../nbs/10b_strength.ipynb #10b10026
+def expected_points(
+    model: SourceModel,
+    candidates, # codes
+    targets, # codes
+) -> pd.DataFrame: # candidates × targets, points of F1 up to a level of each target
+    "Strength and nearness of every candidate for every target."
+    table = nearness_table(model, candidates, targets)
+    return table.add(model.of(table.index).strength, axis=0)*model.spread
+
+def nearness_table(model: SourceModel, candidates, targets) -> pd.DataFrame: # candidates × targets, spreads of F1
+    "What the distances to targets cost: 0 at best."
+    sources, targets = ([language(code).code for code in codes] for codes in (candidates, targets))
+    far = pd.DataFrame(0.0, sources, targets)
+    for kind, c in zip(model.kinds, model.cost):
+        if c: far += c*distances_between(kind, sources, targets).fillna(1)
+    return -far
 
 # %% ../nbs/10b_strength.ipynb #10b00086
 def rank_sources(
@@ -506,7 +539,10 @@ def rank_sources(
     codes = list(dict.fromkeys(language(c).code for c in candidates))
     if target in codes: codes.remove(target)
     if not codes: raise XltError(f"candidates: none besides the target {target!r}")
-    table = model.of(codes).join(_nearness_to(model, codes, target))
+    table = model.of(codes).assign(nearness=nearness_table(model, codes, [target])[target])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ThinDataWarning) # said by the column `known`
+        table["known"] = _in_parts(lambda labels: coverage("syntactic", labels), codes, [target])[target]
     total = (table.strength + table.nearness)*model.spread
     return table.assign(expected=total - total.max()).sort_values("expected", ascending=False)
 
@@ -564,7 +600,7 @@ def _model_from(found: _ModelOnFile, where: str) -> SourceModel:
     return SourceModel(tuple(found.kinds), tuple(found.cost), found.spread, found.strength, found.matrices, prior,
                        tuple(found.data))
 
-# %% ../nbs/10b_strength.ipynb #10b10018
+# %% ../nbs/10b_strength.ipynb #69140bcf
 def _read_models(path: Path) -> _ModelsOnFile:
     if not path.is_file():
         near = ", ".join(nearest(path.name, [p.name for p in path.parent.glob("*.json")])) or "none"

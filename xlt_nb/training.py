@@ -314,13 +314,15 @@ _NO_DEV = "checkpoint: 'dev' needs a development set, and {corpus} has none for 
 _NOTHING = "sources: {corpus} has nothing to train on for {lang} (its training set holds no {unit})"
 
 def training_examples(c: RunConfig, corpus: Corpus) -> list:
-    "Labelled examples of the sources: `cost` units in all, shared out evenly."
-    task, n, chosen = make_task(c.task, corpus), len(c.sources), []
+    "Labelled examples of the sources: `cost` units in all, shared out evenly, no text twice in two languages."
+    task, n, chosen, taken = make_task(c.task, corpus), len(c.sources), [], set()
     for i, lang in enumerate(c.sources):
         if c.checkpoint == "dev" and not corpus[lang, "dev"]:
             raise XltError(_NO_DEV.format(corpus=c.corpus, lang=lang))
         share = None if c.cost is None else c.cost//n + (i < c.cost % n)
-        part = subsample(corpus[lang, "train"], share, c.seed, task.unit)
+        left = [e for e in corpus[lang, "train"] if share is None or e.id not in taken]
+        part = subsample(left, share, c.seed, task.unit)
+        taken.update(e.id for e in part)
         if not any(map(task.units, part)): raise XltError(_NOTHING.format(corpus=c.corpus, lang=lang, unit=task.unit))
         chosen += part
     return chosen

@@ -9,7 +9,7 @@ __all__ = ['METRIC_NAMES', 'read_yaml', 'MatrixSpec', 'Study', 'shipped_studies'
            'floors_in_words', 'choose_matrices']
 
 # %% ../nbs/07_transfer.ipynb #6fa3f5bb
-import contextlib, functools, re
+import contextlib, functools, itertools, re
 from pathlib import Path
 
 import numpy as np
@@ -60,9 +60,10 @@ class MatrixSpec(Checked):
     task: str
     corpus: str
     encoder: str
-    setting: str = "ZSCL-S" # one run a source, or ZSCL-M: one run with all sources
+    setting: str = "ZSCL-S" # one run a source, or ZSCL-M: one run a set of sources
     languages: list[str] | None = None # sources and targets; None: all of the corpus
     sources: list[str] | None = None # None: `languages`
+    sets: int | list[list[str]] | None = None # ZSCL-M: the sets, or all of so many sources; None: all sources together
     targets: list[str] | None = None # None: `languages`
     seeds: list[int] = [0]
     options: dict = {} # further fields of `RunConfig`
@@ -136,16 +137,25 @@ def grid(
 # %% ../nbs/07_transfer.ipynb #5bfa8720
 def _codes(languages) -> list: return [language(x).code for x in languages]
 
+def _source_sets(matrix: MatrixSpec, sources: list) -> list: # of lists of codes
+    "The sources of each run."
+    single, sets = matrix.setting == "ZSCL-S", matrix.sets
+    if single and sets is not None: raise XltError("sets: setting ZSCL-S has one run a source; use ZSCL-M")
+    if single: return [[s] for s in sources]
+    if sets is None: return [sources]
+    if isinstance(sets, list): return [_codes(s) for s in sets]
+    if not 1 <= sets <= len(sources): raise XltError(f"sets: {sets} is not a number of sources from 1 to {len(sources)}")
+    return [list(s) for s in itertools.combinations(sources, sets)]
+
 def _grid(matrix: MatrixSpec) -> list:
     check_choice("task", matrix.task, TASKS)
     check_choice("corpus", matrix.corpus, CORPORA)
     if not matrix.seeds: raise XltError("seeds: empty; name at least one")
     languages = _codes(matrix.languages or corpus_languages(matrix.corpus))
     sources, targets = _codes(matrix.sources or languages), _codes(matrix.targets or languages)
-    sets = [[s] for s in sources] if matrix.setting == "ZSCL-S" else [sources]
     fields = {k: getattr(matrix, k) for k in ("task", "corpus", "encoder", "setting")}
     configs = []
-    for chosen in sets:
+    for chosen in _source_sets(matrix, sources):
         how = dict(sources=chosen, targets=targets, method="single" if len(chosen) == 1 else "pooled")
         configs += [RunConfig(**fields, **how, seed=s, **matrix.options) for s in matrix.seeds]
     return configs
