@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['EVENT_TYPES', 'MINION_LANGUAGES', 'XLT17_ENTITIES', 'XLT17_RELATIONS', 'CROSSRE_DOMAINS', 'CROSSRE_ENTITIES',
            'CROSSRE_RELATIONS', 'CROSSRE_LANGUAGES', 'SMILER_LANGUAGES', 'SMILER_HEADER', 'SMILER_RELATIONS', 'UPOS',
-           'load_corpus', 'read_lines', 'read_minion', 'split_words', 'parse_markup', 'parse_item', 'read_xlt17',
-           'read_multicrossre', 'read_smiler', 'read_ud', 'read_conll', 'published_index', 'read_published',
-           'litmus_index', 'read_litmus', 'amounts_table', 'is_here', 'statistics_table', 'parallel_positions',
-           'readers_table', 'write_corpus_tables']
+           'KEYS', 'load_corpus', 'read_lines', 'read_minion', 'split_words', 'parse_markup', 'parse_item',
+           'read_xlt17', 'read_multicrossre', 'read_smiler', 'read_ud', 'read_conll', 'published_index',
+           'read_published', 'litmus_index', 'read_litmus', 'amounts_table', 'is_here', 'statistics_table',
+           'parallel_positions', 'readers_table', 'write_corpus_tables']
 
 # %% ../nbs/03b_readers.ipynb #b389dfd0
 import collections, functools, gc, hashlib, itertools, json, lzma, tempfile, unicodedata, zipfile
@@ -957,14 +957,14 @@ def _read_index(folder, columns, keys) -> pd.DataFrame: # keys: lists of columns
     return index.astype({"parameters": int, "rows": int}).reset_index(drop=True)
 
 # %% ../nbs/03b_readers.ipynb #c1a7000a
-_KEYS = ["task", "corpus", "encoder"] # what names a transfer matrix
+KEYS = ["task", "corpus", "encoder"] # what names a transfer matrix
 _MATRICES = "name file task corpus encoder checkpoint parameters metric test_data licence origin rows"
 
 def published_index(
     root=None, # folder that holds `published`; default: what the project ships
 ) -> pd.DataFrame: # one row a matrix: name, task, corpus, encoder, parameters, metric, licence, origin …
     "The transfer matrices of others that are shipped."
-    return _read_index(Path(root or data_dir())/"published", _MATRICES, [["name"], ["file"], _KEYS])
+    return _read_index(Path(root or data_dir())/"published", _MATRICES, [["name"], ["file"], KEYS])
 
 # %% ../nbs/03b_readers.ipynb #c1a7000c
 def _read_matrix(path, entry) -> pd.DataFrame: # entry: its line of the index
@@ -984,8 +984,8 @@ def read_published(
     for one in dict.fromkeys(wanted):
         entry = index.loc[check_choice("published", one, index.index)]
         table = _read_matrix(Path(root or data_dir())/"published"/entry.file, entry)
-        tables.append(table.assign(**entry[[*_KEYS, "parameters"]]))
-    return pd.concat(tables, ignore_index=True)[[*_KEYS, "parameters", "source", "target", "score"]]
+        tables.append(table.assign(**entry[[*KEYS, "parameters"]]))
+    return pd.concat(tables, ignore_index=True)[[*KEYS, "parameters", "source", "target", "score"]]
 
 # %% ../nbs/03b_readers.ipynb #c1a70011
 _LITMUS = "file task corpus encoder checkpoint parameters part configurations metric test_data licence origin rows"
@@ -1033,12 +1033,12 @@ def read_litmus(
 # %% ../nbs/03b_readers.ipynb #c1a70017
 def _litmus_rows(table, amounts, entry) -> pd.DataFrame:
     given = table.config.map(amounts)
-    table = table.assign(**entry[[*_KEYS, "parameters"]], part=entry.name)
+    table = table.assign(**entry[[*KEYS, "parameters"]], part=entry.name)
     table["config"] = f"{entry.configurations}-" + table.config
     table["sources"], table["amounts"] = given.map(tuple), given.map(lambda x: tuple(x.values()))
     table["cost"] = table.amounts.map(sum)
     table["seen"] = [target in x for target, x in zip(table.target, given)]
-    columns = [*_KEYS, "parameters", "part", "config", "sources", "amounts", "cost", "target", "seen", "score"]
+    columns = [*KEYS, "parameters", "part", "config", "sources", "amounts", "cost", "target", "seen", "score"]
     return table[columns].reset_index(drop=True)
 
 _TWO_AMOUNTS = "configurations: {!r} stands for two sets of amounts; give those of one task"

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OBJECTIVES', 'forecast_cases', 'forecast_widths', 'coverage_on_others', 'load_widths', 'save_widths',
-           'Recommendation', 'recommend', 'as_text', 'plot_recommendation', 'save_recommendation']
+           'Recommendation', 'recommend', 'as_text', 'plot_recommendation', 'check_ending', 'save_recommendation']
 
 # %% ../nbs/11g_recommend.ipynb #7ec00003
 import itertools, json, math
@@ -22,8 +22,8 @@ from .metric import scores_with_distances
 from .scores import read_scores
 from .selectors import ask, best_member, share_out, target_groups
 from .sets import conformal_width, coverage_of
-from xlt_nb.strength import (BOTH, expected_points, fit_source_model, fit_sources, group_of, load_source_model, nearness_table,
-    others_than)
+from .strength import (BOTH, expected_points, fit_source_model, fit_sources, group_of, load_source_model,
+    others_than, source_model_names)
 
 # %% ../nbs/11g_recommend.ipynb #7ec00021
 OBJECTIVES = ("mean", "worst")
@@ -238,9 +238,12 @@ class Recommendation:
     notes: tuple # what to be careful about
 
 # %% ../nbs/11g_recommend.ipynb #7ec00063
+_LEVELS = "scores: {} holds nothing but levels of sources and targets; no pair differs from them"
+
 def _with_own(model, scores):
     "The shipped model with strength and distances of one's own table."
     own = fit_source_model(scores_with_distances(read_scores(scores)))
+    if own.spread < 1e-3: raise XltError(_LEVELS.format(scores))
     both = sorted(set(own.strength) & set(model.strength))
     shift = np.mean([model.strength[c] - own.strength[c] for c in both]) if both else 0.0
     strength = model.strength | {c: x + shift for c, x in own.strength.items()}
@@ -248,9 +251,11 @@ def _with_own(model, scores):
     return type(model)(**fields | {"kinds": own.kinds, "cost": own.cost, "data": (*own.data, *model.data)})
 
 def _preset(task) -> str:
-    "The fit for a task, where there is one of its own."
-    try: return load_source_model(task) and task
-    except XltError: return "all"
+    "The fit for a task, where there is one of its own; a task that nobody knows is an error."
+    if task is None: return "all"
+    tasks = {name.split(" / ")[0] for name in load_source_model().data}
+    check_choice("task", task, sorted({*tasks, *source_model_names()}))
+    return task if task in source_model_names() else "all"
 
 # %% ../nbs/11g_recommend.ipynb #7ec00064
 def _target_rows(best: tuple, expected: pd.DataFrame, req: _Request, model, widths: dict) -> pd.DataFrame:
@@ -401,8 +406,11 @@ def _write_figure(r, path): plot_recommendation(r).savefig(path, dpi=150)
 
 _WRITERS = {".json": _write_json, ".csv": _write_csv, ".png": _write_figure, ".svg": _write_figure}
 
+def check_ending(path) -> str: # e.g. ".csv"
+    "The ending of a file that a recommendation can be written to."
+    return check_choice("out: ending", Path(path).suffix.lower(), _WRITERS)
+
 def save_recommendation(r: Recommendation, path):
     "Write a recommendation as JSON (all of it), CSV (ranked sets), or a map as PNG or SVG, by the ending of the name."
-    path = Path(path).expanduser()
-    write = _WRITERS[check_choice("out: ending", path.suffix.lower(), _WRITERS)]
-    with atomic_path(path) as p: write(r, p)
+    write = _WRITERS[check_ending(path)]
+    with atomic_path(Path(path).expanduser()) as p: write(r, p)

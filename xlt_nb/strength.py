@@ -8,7 +8,7 @@ __all__ = ['FACTS', 'CHOOSERS', 'BOTH', 'STRENGTH', 'NEARNESS', 'PREDICTED', 'PR
            'register_fact', 'script_of', 'subwords_table', 'language_facts', 'StrengthModel', 'fit_strength', 'Case',
            'register_chooser', 'choice_scores', 'pool_fits', 'fits_without', 'others_than', 'judge_choices',
            'choice_table', 'nearness_share', 'SourceModel', 'fit_source_model', 'expected_points', 'nearness_table',
-           'rank_sources', 'save_source_models', 'load_source_model', 'count_subwords']
+           'rank_sources', 'save_source_models', 'load_source_model', 'source_model_names', 'count_subwords']
 
 # %% ../nbs/10b_strength.ipynb #10b00003
 import functools, itertools, json, math, warnings
@@ -619,6 +619,11 @@ def load_source_model(
     path = Path(path or data_dir()/"source_model.json").expanduser()
     presets = _read_models(path).presets
     return _model_from(presets[check_choice("preset", preset, presets)], f"{path}: {preset}")
+
+# %% ../nbs/10b_strength.ipynb #10b00098
+def source_model_names(path=None) -> list: # path: as for `load_source_model`
+    "Names of the fits that a file holds."
+    return list(_read_models(Path(path or data_dir()/"source_model.json").expanduser()).presets)
 
 # %% ../nbs/10b_strength.ipynb #10b00096
 _UNKNOWN = 0.05 # share of unknown pieces above which a script is not in the vocabulary

@@ -5,11 +5,10 @@
 # %% auto #0
 __all__ = ['DEV_COLUMNS', 'complete', 'encoder_label', 'Model', 'new_model', 'make_batch', 'batches', 'Recipe', 'save_state',
            'load_state', 'fit', 'predict', 'Reading', 'reading_of', 'evaluate', 'checksums', 'training_examples',
-           'default_device', 'train_stages', 'run', 'peak_memory_mb', 'dev_score', 'depth_configs', 'option_configs',
-           'dev_table', 'make_dev_table']
+           'default_device', 'train_stages', 'run', 'peak_memory_mb', 'dev_score', 'dev_table', 'make_dev_table']
 
 # %% ../nbs/06_training.ipynb #afe5e3c5
-import itertools, json, platform, resource, sys, time
+import json, platform, resource, sys, time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -451,42 +450,6 @@ def _dev_job(c: RunConfig) -> tuple:
     stage = make_task(c.task, corpus).stages[0]
     reading_of(complete(c))(stage, training_examples(c, corpus))
     return dev_score(c, corpus)
-
-# %% ../nbs/06_training.ipynb #d0000004
-_DEPTHS = ( # (layers, frozen), the most telling first
-    (10, 8), (11, 8), (10, 9), (11, 9), (10, 10), (10, 6), (12, 8), (12, 10), (8, 6), (10, 4), (12, 12), (11, 10),
-    (8, 8), (12, 9), (12, 6), (11, 11), (11, 6), (8, 4), (12, 4), (11, 4), (10, 0), (12, 0), (11, 0), (8, 0))
-_DEV_DATA = ( # (task, corpus, sources, cost)
-    ("events", "xlt17", ("es", "tr", "ja", "en"), None),
-    ("relations", "xlt17", ("es", "tr", "ja", "en"), None),
-    ("events", "minion", ("es", "tr", "ja"), 400))
-_LOWER = {"lr_encoder": 1e-4} # where all layers are trained
-
-# %% ../nbs/06_training.ipynb #69cb6aa5
-def _on_sources(encoder: str, data=_DEV_DATA, **fields) -> list: # of complete `RunConfig`
-    "One training on each source of the data."
-    made = []
-    for task, corpus, languages, cost in data:
-        fixed = dict(task=task, corpus=corpus, cost=cost, encoder=encoder, **fields)
-        made += [complete(RunConfig(sources=[x], targets=[x], **fixed)) for x in languages]
-    return made
-
-def depth_configs(encoder: str) -> list: # of complete `RunConfig`, the most telling first
-    "Trainings with other numbers of used and of frozen layers."
-    shapes = [dict(layers=n, frozen=k, embeddings="frozen", **_LOWER if k == 0 else {}) for n, k in _DEPTHS]
-    whole = [dict(layers=n, frozen=0, embeddings="trained", **_LOWER) for n in (10, 12, 11, 8)]
-    shapes = shapes[:4] + whole[:2] + shapes[4:] + whole[2:]
-    return list(itertools.chain.from_iterable(_on_sources(encoder, **shape) for shape in shapes))
-
-# %% ../nbs/06_training.ipynb #69cb6aa6
-_OPTIONS = ({}, {"none_weight": 1.0}, {"none_weight": 0.3}, {"none_weight": 0.03}, {"epochs": 20},
-    {"lr_head": 1e-2}, {"lr_head": 1e-3}, {"lr_encoder": 5e-4}, {"batch_size": 16})
-
-def option_configs(encoder: str) -> list: # of complete `RunConfig`
-    "Trainings on XLT-17 with other options."
-    data = [x for x in _DEV_DATA if x[1] == "xlt17"]
-    made = (_on_sources(encoder, data, seed=seed, **o) for seed in (0, 1) for o in _OPTIONS)
-    return list(itertools.chain.from_iterable(made))
 
 # %% ../nbs/06_training.ipynb #203837c4
 _DEV_KEY = ("task corpus encoder layers frozen embeddings epochs batch_size lr_encoder lr_head none_weight dropout "
