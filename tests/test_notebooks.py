@@ -6,8 +6,9 @@ import papermill, pytest
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
+from xlt_nb import cli
 from xlt_nb.cli import main
-from xlt_nb.core import XltError
+from xlt_nb.core import XltError, side_by_side
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT/"nbs").glob("*.ipynb"))
@@ -23,6 +24,11 @@ def execute(name, out, **parameters):
         once()
 
 
+def execute_as_studies_do(name, out, parameters):
+    "Run a notebook in a process forked from one that has imported what all need."
+    for _ in side_by_side(cli._execute, [(ROOT/"nbs"/f"{name}.ipynb", out, parameters)], 1, None, cli._PRELOADED): pass
+
+
 def contents(folder): return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and "runs" not in p.parts}
 
 
@@ -31,8 +37,18 @@ def test_runs_on_smoke(path, outputs, tmp_path, monkeypatch):
     "What has a study writes no table and no figure of it."
     monkeypatch.chdir(tmp_path)
     on_study, before = "study" in papermill.inspect_notebook(str(path)), contents(outputs)
-    execute(path.stem, tmp_path/"out.ipynb", **({"study": "smoke"} if on_study else {}), **SMALL.get(path.stem, {}))
+    execute_as_studies_do(path.stem, tmp_path/"out.ipynb", ({"study": "smoke"} if on_study else {}) | SMALL.get(path.stem, {}))
     assert not on_study or contents(outputs) == before
+
+
+def test_a_kernel_says_the_same(outputs, tmp_path):
+    "Papermill with a kernel, as a user starts it, and with the engine of studies."
+    execute("08c_scores", tmp_path/"kernel.ipynb")
+    execute_as_studies_do("08c_scores", tmp_path/"here.ipynb", {})
+    def said(name):
+        cells = [c for c in load_notebook_node(str(tmp_path/name)).cells if c.cell_type == "code"]
+        return ["".join(o.get("text", "") or o.get("data", {}).get("text/markdown", "") for o in c.outputs).strip() for c in cells]
+    assert said("here.ipynb") == said("kernel.ipynb") and any(said("here.ipynb"))
 
 
 def test_a_second_call_finds_its_runs(outputs, tmp_path):
@@ -84,7 +100,7 @@ def test_the_command_ends_with_a_line_and_its_status(outputs):
     assert r.returncode == 2 and hint in r.stderr and r.stderr.startswith("xlt-nb: error: ") and r.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["distances", "transfer", "explain", "study", "cache"])
+@pytest.mark.parametrize("command", ["distances", "transfer", "explain", "recommend", "study", "cache"])
 def test_help_explains_every_option(command):
     text = subprocess.run([Path(sys.executable).parent/"xlt-nb", command, "--help"], capture_output=True, text=True, check=True).stdout
     assert "--list" in text and "usage: xlt-nb" in text

@@ -388,11 +388,18 @@ def _environment(values: dict):
             else: os.environ[k] = v
 
 # %% ../nbs/00_core.ipynb #5d59b7fd
-def _end_with_parent(parent: int):
+def _as_here(environment: dict, folder: str):
+    "In a forked worker: environment and folder as where it was asked for, not as where the server was started."
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    _end_with_parent()
+
+def _end_with_parent(parent: int = 0): # its process number; 0: whoever it is
     "On Linux, ask the kernel to end this worker when its parent dies; end now if it is dead already."
     import ctypes, signal, sys
     if sys.platform == "linux": ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    if os.getppid() != parent: os._exit(1)
+    if parent and os.getppid() != parent: os._exit(1)
 
 # %% ../nbs/00_core.ipynb #d9b0fd0f
 def cores() -> int:
@@ -412,21 +419,30 @@ def _in_pool(pool, work, items):
 def _in_this_process(work, items):
     for item in items: yield item, work(item)
 
+# %% ../nbs/00_core.ipynb #394e0801
+def _start(preload) -> dict: # for `ProcessPoolExecutor`
+    "How processes come into being."
+    from xlt_nb.core import _as_here, _end_with_parent # by their importable names: workers know no notebook
+    if not preload or "forkserver" not in multiprocessing.get_all_start_methods():
+        return dict(mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent, initargs=(os.getpid(),))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(preload))
+    start = dict(initializer=_as_here, initargs=(dict(os.environ), os.getcwd()))
+    return dict(mp_context=context, max_tasks_per_child=1, **start)
+
 # %% ../nbs/00_core.ipynb #c0de0011
 @contextmanager
 def workers(
     jobs: int = 0, # processes; 0: one a core; 1: this one
     environment: dict | None = None, # environment variables of the processes
+    preload=(), # names of modules; if any: each item gets a process of its own, in which they are imported already
 ):
     "A function that is called with (work, items) and yields (item, result); its processes live as long as the block."
-    from xlt_nb.core import _end_with_parent # by its importable name: workers do not know a notebook's functions
-    if (jobs or cores()) == 1:
+    if (jobs or cores()) == 1 and not preload:
         yield _in_this_process
         return
-    context = multiprocessing.get_context("spawn")
     with _environment(environment or {}):
-        start = dict(initializer=_end_with_parent, initargs=(os.getpid(),))
-        pool = concurrent.futures.ProcessPoolExecutor(jobs or cores(), mp_context=context, **start)
+        pool = concurrent.futures.ProcessPoolExecutor(jobs or cores(), **_start(preload))
         try: yield functools.partial(_in_pool, pool)
         finally: pool.shutdown(wait=True, cancel_futures=True)
 
@@ -435,9 +451,10 @@ def side_by_side(
     items: list,
     jobs: int = 0, # processes at the same time; 0: one a core
     environment: dict | None = None, # environment variables of the workers
+    preload=(), # see `workers`
 ):
     "Yield (item, result) in the order in which they are finished; one item is worked on in this process."
-    with workers(min(jobs or cores(), len(items)) or 1, environment) as each: yield from each(work, items)
+    with workers(min(jobs or cores(), len(items)) or 1, environment, preload) as each: yield from each(work, items)
 
 # %% ../nbs/00_core.ipynb #dbb3b2ce
 def _picture(fig, dpi: int, colours: int) -> bytes:
