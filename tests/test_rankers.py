@@ -176,13 +176,14 @@ def test_comparison_counts_groups_and_draws_languages_once():
     for corpus, encoder, regret in (("a", "e", 1.0), ("b", "e", 4.0), ("b", "f", 2.0)):
         for target in "en", "es", "de":
             for method, value in (("mine", regret), (BOTH, 5.0), ("random", 10.0)):
-                rows.append(("toy", corpus, encoder, "x", target, method, value))
-    judged = pd.DataFrame(rows, columns="task corpus encoder by target method regret".split())
+                rows.append(("toy", corpus, encoder, "x", target, method, value, 100 - value))
+    judged = pd.DataFrame(rows, columns="task corpus encoder by target method regret ndcg".split())
     for name in ("predicted strength + nearness", "strength", "nearness"):
         judged = pd.concat([judged, judged[judged.method == BOTH].assign(method=name)])
     found = compare_choices(judged, 50).set_index("method")
     assert found.left["mine"] == 20 and found.saved_both["mine"] == 30 and found.saved_both[BOTH] == 0
     assert found.low_both["mine"] == found.high_both["mine"] == 30 and found.targets["mine"] == 3
+    assert found.ndcg["mine"] == 98 and found.ndcg_both["mine"] == found.low_ndcg_both["mine"] == 3
 
 
 def test_words_of_the_committed_tables():

@@ -532,36 +532,42 @@ def _counts(targets, draws: int, seed: int) -> pd.DataFrame: # draws × targets:
     pick = language_draws(len(targets), draws, seed)
     return pd.DataFrame([np.bincount(p, minlength=len(targets)) for p in pick], columns=list(targets))
 
-# %% ../nbs/11d_rankers.ipynb #b776c291
-def _over_groups(judged: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame: # (1 + draws) × methods, %
+# %% ../nbs/11d_rankers.ipynb #a22b1b31
+def _over_groups(judged: pd.DataFrame, draws: int, seed: int, score: str) -> pd.DataFrame: # draws × methods
+    "In percent; of what drawing loses, if it is regret. The first row is the data as they are."
     counts, parts = _counts(sorted(judged.target.unique()), draws, seed), {}
     for key, rows in judged.groupby(["task", "corpus", "encoder"], sort=False):
-        wide = rows.pivot(index="target", columns="method", values="regret")
-        left = 100*_drawn_means(wide, counts)/max(wide["random"].mean(), 1e-9)
-        parts.setdefault(group_of(key), []).append(left)
+        wide = rows.pivot(index="target", columns="method", values=score)
+        unit = max(wide["random"].mean(), 1e-9)/100 if score == "regret" else 1
+        parts.setdefault(group_of(key), []).append(_drawn_means(wide, counts)/unit)
     groups = [np.nanmean(found, axis=0) for found in parts.values()]
     return pd.DataFrame(np.nanmean(groups, axis=0), columns=wide.columns)
 
-# %% ../nbs/11d_rankers.ipynb #0c68e77d
+# %% ../nbs/11d_rankers.ipynb #a6734b1d
 _AGAINST = {"both": BOTH, "predicted": PREDICTED, "strength": STRENGTH, "nearness": NEARNESS}
 
 def _interval(values: np.ndarray, names: tuple) -> dict: # values: (1 + draws,), the first as it is
     return dict(zip(names, (values[0], *np.nanquantile(values[1:], [0.025, 0.975]))))
 
+def _compared_row(method: str, left: pd.DataFrame, ndcg: pd.DataFrame) -> dict:
+    row = _interval(left[method].to_numpy(), ("left", "low", "high"))
+    for short, reference in _AGAINST.items():
+        saved = (left[reference] - left[method]).to_numpy()
+        row |= _interval(saved, (f"saved_{short}", f"low_{short}", f"high_{short}"))
+    row |= _interval(ndcg[method].to_numpy(), ("ndcg", "low_ndcg", "high_ndcg"))
+    gain = (ndcg[method] - ndcg[BOTH]).to_numpy()
+    return row | _interval(gain, ("ndcg_both", "low_ndcg_both", "high_ndcg_both"))
+
+# %% ../nbs/11d_rankers.ipynb #c4fbe491
 def compare_choices(
     judged: pd.DataFrame, # of `judge_lesson`, of several matrices and questions
     draws: int = 1000, # bootstrap draws of languages
     seed: int = 0, # of the draws
-) -> pd.DataFrame: # by, method, left, low, high; saved_*, low_*, high_* against each of four ways; in %
+) -> pd.DataFrame: # by, method, left, low, high; saved_*, low_*, high_* against four ways; NDCG@3; in %
     "Regret left of drawing at random, over all matrices of a question; 95% intervals over languages."
     rows = []
     for by, part in judged.groupby("by", sort=False):
-        left = _over_groups(part, draws, seed)
-        for method in part.method.unique():
-            row = {"by": by, "method": method, "targets": part.target.nunique()}
-            row |= _interval(left[method].to_numpy(), ("left", "low", "high"))
-            for short, reference in _AGAINST.items():
-                saved = (left[reference] - left[method]).to_numpy()
-                row |= _interval(saved, (f"saved_{short}", f"low_{short}", f"high_{short}"))
-            rows.append(row)
+        left, ndcg = (_over_groups(part, draws, seed, score) for score in ("regret", "ndcg"))
+        about = {"by": by, "targets": part.target.nunique()}
+        rows += [about | {"method": name} | _compared_row(name, left, ndcg) for name in part.method.unique()]
     return pd.DataFrame(rows)
