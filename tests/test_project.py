@@ -8,7 +8,7 @@ from make_docs import XLT17, card, readme
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT/"nbs").glob("*.ipynb"))
-ORDER = "core languages distances corpora readers encoders features tasks extraction training model transfer stats calibration scores regression robustness metric strength selection sets unlabelled rankers adversarial cli".split()
+ORDER = "core languages distances corpora readers encoders features tasks extraction training model transfer stats calibration scores regression robustness metric strength selection sets unlabelled rankers selectors recommend adversarial cli".split()
 TRACKED = [ROOT/f for f in subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.splitlines()]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from xlt_nb.cli import main
 from xlt_nb.core import XltError
-from xlt_nb.recommend import as_text, load_widths, recommend, save_recommendation
+from xlt_nb.recommend import recommendation_text, load_calibration, recommend, save_recommendation
 from xlt_nb.strength import expected_points, load_source_model
 
 SOME = ["en", "de", "es", "tr", "ko", "hi", "id", "ru", "ar"]
@@ -82,12 +82,24 @@ def test_written(tmp_path, ending):
 
 def test_command(capsys, tmp_path):
     assert main(["recommend", "--targets", "sw,yo", "--k", "1", "--candidates", "en,de,id", "--weights", "sw=3"]) == 0
-    assert as_text(recommend(["sw", "yo"], 1, candidates=["en", "de", "id"], weights={"sw": 3.0})) in capsys.readouterr().out
+    assert recommendation_text(recommend(["sw", "yo"], 1, candidates=["en", "de", "id"], weights={"sw": 3.0})) in capsys.readouterr().out
     assert main(["recommend", "--targets", "sw", "--out", str(tmp_path/"no"/"r.csv")]) == 2
     assert main(["recommend", "--targets", "sw", "--weights", "sw"]) == 2
     assert "LANGUAGE=NUMBER" in capsys.readouterr().err
 
 
-def test_a_damaged_file_of_widths_is_named(tmp_path):
+def test_a_damaged_calibration_is_named(tmp_path):
     (tmp_path/"w.json").write_text('{"level": 0.9, "widths": {"1": {"regret": 3}}}')
-    with pytest.raises(XltError, match="w.json"): load_widths(tmp_path/"w.json")
+    with pytest.raises(XltError, match="w.json"): load_calibration(tmp_path/"w.json")
+
+
+def test_text_in_the_place_of_distances(tmp_path):
+    "A language whose text is the target's own is taken for it, whatever URIEL says; text that is missing is named."
+    from xlt_nb.readers import load_corpus
+    corpus = load_corpus("xlt17", ["en", "es", "tr", "ja"])
+    def write(name, lang): (tmp_path/f"{name}.txt").write_text("\n".join(" ".join(e.words) for e in corpus[lang, "train"][:30]), encoding="utf8")
+    for name, lang in (("sw", "tr"), ("tr", "tr"), ("ja", "ja"), ("en", "en")): write(name, lang)
+    found = recommend(["sw"], 1, candidates=["ja", "tr", "en"], text=tmp_path)
+    assert found.about["rule"] == "strength + text" and found.sets.sources[0] == ("tr",)
+    assert set(recommend(["sw"], 1, text=tmp_path).sets.sources.map(lambda s: s[0])) == {"ja", "tr", "en"}
+    with pytest.raises(XltError, match="there is none of ko"): recommend(["sw"], 1, candidates=["ko"], text=tmp_path)

@@ -148,6 +148,40 @@ def _explain_command(args):
     with atomic_path(Path(args.out).expanduser()) as p: table.to_csv(p, index=False, float_format="%.5g")
     print(f"\nwritten to {args.out}")
 
+# %% ../nbs/14_cli.ipynb #14c00002
+def _by_language(option: str, text: str) -> dict: # language -> number
+    "Numbers by language."
+    found = {}
+    for part in _split(text):
+        name, _, number = part.partition("=")
+        try: found[name.strip()] = float(number)
+        except ValueError: raise XltError(f"{option}: {part!r} is not LANGUAGE=NUMBER, e.g. en=500") from None
+    return found
+
+# %% ../nbs/14_cli.ipynb #14c00003
+def _list_recommend():
+    "Fits of strength and nearness, and candidates whose strength was measured."
+    from xlt_nb.strength import load_source_model, source_model_names
+    for name in source_model_names(): print(f"task {name}")
+    print("candidates " + ",".join(load_source_model().strength))
+
+# %% ../nbs/14_cli.ipynb #14c00004
+def _recommend_command(args):
+    "Which languages to annotate for some targets, how much of each, and what to expect."
+    from xlt_nb.recommend import check_ending, recommend, recommendation_text, save_recommendation
+    if args.list: return _list_recommend()
+    if args.out: check_ending(args.out)
+    _check_out(args.out)
+    amounts = {name: _by_language(f"--{option}", given) for name, option, given in
+               (("already", "have", args.have), ("weights", "weights", args.weights))}
+    chosen = dict(candidates=_split(args.candidates) or None, objective=args.objective, task=args.task or None)
+    files = dict(scores=args.scores or None, text=args.text or None)
+    found = recommend(_split(args.targets), args.k or None, args.budget or None, **chosen, **amounts, **files)
+    print(recommendation_text(found))
+    if not args.out: return
+    save_recommendation(found, args.out)
+    print(f"written to {args.out}")
+
 # %% ../nbs/14_cli.ipynb #22df7065
 # each reads tables of those before it
 STAGES = (("07_transfer",), ("09_regression", "09b_robustness", "10_metric", "10b_strength"),
@@ -180,14 +214,42 @@ def _quiet(log: Path):
         os.close(kept)
         os.close(file)
 
+# %% ../nbs/14_cli.ipynb #e9e00001
+_PRELOADED = ["papermill", "execnb.shell", "seaborn", "xlt_nb.transfer", "xlt_nb.robustness", "xlt_nb.sets"]
+_AS_IN_A_KERNEL = "import pandas; pandas.set_option('display.max_columns', 20, 'display.width', 80)"
+
+def _run_cell(shell, manager, k: int, cell) -> bool: # did it end well?
+    "Run a code cell of a notebook and put its outputs where papermill looks for them."
+    import nbformat
+    manager.cell_start(cell, k)
+    cell.outputs = [nbformat.from_dict(x) for x in shell.run(cell.source) or []]
+    if shell.exc: manager.cell_exception(cell, k, exception=shell.exc)
+    else: manager.cell_complete(cell, k)
+    return not shell.exc
+
+# %% ../nbs/14_cli.ipynb #e9e00002
+def _engine():
+    "Papermill's engine for this process."
+    from execnb.shell import CaptureShell
+    from papermill.engines import Engine
+    class InThisProcess(Engine):
+        @classmethod
+        def execute_managed_notebook(cls, nb_man, kernel_name, **options):
+            shell = CaptureShell(mpl_format="png")
+            shell.run(_AS_IN_A_KERNEL)
+            cells = [(k, c) for k, c in enumerate(nb_man.nb.cells) if c.cell_type == "code"]
+            next((k for k, c in cells if not _run_cell(shell, nb_man, k, c)), None) # up to the first that fails
+    return InThisProcess
+
 # %% ../nbs/14_cli.ipynb #d8df9836
 def _execute(job) -> float: # seconds
     "Execute a notebook."
-    path, out, parameters = job
     import papermill
+    path, out, parameters = job
+    papermill.engines.papermill_engines.register("here", _engine())
     started, log = time.perf_counter(), Path(out).with_suffix(".log")
     with _quiet(log):
-        how = dict(kernel_name="python3", cwd=str(path.parent), progress_bar=False)
+        how = dict(engine_name="here", kernel_name="python3", cwd=str(path.parent), progress_bar=False)
         try: papermill.execute_notebook(str(path), str(out), parameters, **how)
         except papermill.PapermillExecutionError as e: failed = e
         else: return time.perf_counter() - started
@@ -252,10 +314,9 @@ def _due(declared: dict, parameters: dict, executed: _Executed) -> tuple: # jobs
     return [(p, executed.out/p.name, given[p]) for p in declared if not executed.has(p, sums[p])], sums
 
 # %% ../nbs/14_cli.ipynb #851e4315
-def _threads(at_once: int) -> dict: # environment of a worker
-    "The cores shared out among chapters, unless the user has said how many threads."
-    share = max(1, cores()//max(1, at_once))
-    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(share))}
+def _threads() -> dict: # environment of a worker
+    "One thread a chapter, unless the user has said how many."
+    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
 
 # %% ../nbs/14_cli.ipynb #b31bb226
 def _run_stage(declared: dict, parameters: dict, executed: _Executed, jobs: int, bar):
@@ -264,8 +325,7 @@ def _run_stage(declared: dict, parameters: dict, executed: _Executed, jobs: int,
     todo, sums = _due(declared, parameters, executed)
     for p, *_ in todo: executed.write(p, None)
     bar.update(len(declared) - len(todo))
-    threads = _threads(min(jobs or cores(), len(todo)))
-    for (p, *_), seconds in side_by_side(_execute, todo, jobs, threads):
+    for (p, *_), seconds in side_by_side(_execute, todo, jobs, _threads(), _PRELOADED):
         executed.write(p, sums[p])
         bar.write(f"{p.name:28} {seconds:6.1f} s")
         bar.update()
@@ -364,6 +424,29 @@ _EXPLAIN_OPTIONS = (
     ("--out", dict(default="", help="CSV file for the whole table, more columns than are printed (default: none)")),
 )
 
+# %% ../nbs/14_cli.ipynb #14c00006
+_CANDIDATES_HELP = ("languages that could be annotated, comma-separated; a target only if it is named here "
+    "(default: those whose strength was measured and that are no targets, see --list)")
+_OWN_SCORES_HELP = "CSV of your own transfer scores, columns source, target, score (default: none)"
+_TEXT_HELP = "folder of unlabelled text, one file a language, a sentence a line (default: none)"
+_K_HELP = "languages to annotate (default: 0, as many as are worth a point of F1 each, up to five)"
+_MAP_HELP = "file for the result: .json all of it, .csv ranked sets, .png or .svg a map (default: none)"
+_FIT_HELP = "task with a fit of strength and nearness of its own, see --list (default: that of all evidence)"
+
+_RECOMMEND_OPTIONS = (
+    ("--targets", dict(default="", help="languages that have to be served, comma-separated (no default)")),
+    ("--k", dict(type=int, default=0, help=_K_HELP)),
+    ("--budget", dict(type=float, default=0, help="labelled examples in all (default: 0, not said)")),
+    ("--have", dict(default="", help="what is annotated already, e.g. en=5000,de=200 (default: nothing)")),
+    ("--candidates", dict(default="", help=_CANDIDATES_HELP)),
+    ("--weights", dict(default="", help="weights of targets, e.g. sw=3 (default: 1 each)")),
+    ("--objective", dict(default="mean", help="mean over targets, or worst target (default: mean)")),
+    ("--task", dict(default="", help=_FIT_HELP)),
+    ("--scores", dict(default="", help=_OWN_SCORES_HELP)),
+    ("--text", dict(default="", help=_TEXT_HELP)),
+    ("--out", dict(default="", help=_MAP_HELP)),
+)
+
 # %% ../nbs/14_cli.ipynb #8d7cd0fb
 _STUDY_OPTIONS = (
     ("name", dict(nargs="?", default="", help="study: shipped name or YAML file (default: none, list them)")),
@@ -375,6 +458,7 @@ _COMMANDS = { # name -> (function, options)
     "distances": (_distances_command, _DISTANCES_OPTIONS),
     "transfer": (_transfer_command, _TRANSFER_OPTIONS),
     "explain": (_explain_command, _EXPLAIN_OPTIONS),
+    "recommend": (_recommend_command, _RECOMMEND_OPTIONS),
     "study": (_study_command, _STUDY_OPTIONS),
     "cache": (_cache_command, _CACHE_OPTIONS),
 }

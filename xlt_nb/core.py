@@ -419,12 +419,13 @@ def _in_pool(pool, work, items):
 def _in_this_process(work, items):
     for item in items: yield item, work(item)
 
-# %% ../nbs/00_core.ipynb #394e0801
+# %% ../nbs/00_core.ipynb #15502620
 def _start(preload) -> dict: # for `ProcessPoolExecutor`
     "How processes come into being."
     from xlt_nb.core import _as_here, _end_with_parent # by their importable names: workers know no notebook
     if not preload or "forkserver" not in multiprocessing.get_all_start_methods():
-        return dict(mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent, initargs=(os.getpid(),))
+        start = dict(initializer=_end_with_parent, initargs=(os.getpid(),))
+        return dict(mp_context=multiprocessing.get_context("spawn"), **start)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(preload))
     start = dict(initializer=_as_here, initargs=(dict(os.environ), os.getcwd()))

@@ -8,7 +8,7 @@ __all__ = ['E5', 'SENTENCE_END', 'FAMILIES', 'PRESETS', 'unpack_e5', 'encoder_fo
            'Stack', 'encoder_config', 'load_stack', 'WordPooler', 'Preset', 'register_preset', 'find_preset']
 
 # %% ../nbs/04_encoders.ipynb #3f3d045e
-import functools, hashlib, importlib.util, itertools, json, struct
+import functools, hashlib, importlib.util, itertools, json, re, struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -289,8 +289,13 @@ def load_tokenizer(
 def _prefix_space(folder) -> dict:
     "Byte-level tokenizers (RoBERTa, ModernBERT) need a space before a word to see it as one."
     spec = folder/"tokenizer.json"
-    step = json.loads(spec.read_text(encoding="utf8")).get("pre_tokenizer") if spec.is_file() else None
+    step = _first_step(spec.read_bytes()) if spec.is_file() else None
     return {"add_prefix_space": True} if '"ByteLevel"' in json.dumps(step) else {}
+
+def _first_step(data: bytes): # value of `pre_tokenizer`; the vocabulary, most of the file, is not parsed
+    found = re.search(rb'"pre_tokenizer"\s*:\s*(?=[{n])', data)
+    if not found: return None
+    return json.JSONDecoder().raw_decode(data[found.end():found.end() + 100_000].decode("utf8", "ignore"))[0]
 
 # %% ../nbs/04_encoders.ipynb #986bfae5
 @dataclass(frozen=True)

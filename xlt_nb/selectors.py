@@ -18,7 +18,8 @@ from .core import XltError, add_to, check_choice
 from .distances import PAPER_WEIGHTS, family_groups
 from .languages import language
 from .metric import CANDIDATES
-from .selection import add_greedily, facility_location
+from .rankers import RANKERS
+from .selection import facility_location
 from .strength import BOTH, NEARNESS, STRENGTH, distances_between, expected_points, nearness_table, script_of
 
 # %% ../nbs/11e_selectors.ipynb #5e1e0021
@@ -26,7 +27,7 @@ KNOWLEDGE = { # name -> what it is
     "model": "strength and nearness, a `SourceModel` that has not seen the targets",
     "sizes": "labelled examples that there are of each candidate",
     "rankers": "name -> learned ranker of `xlt_nb.rankers`, fitted without the languages",
-    "text": "name -> similarity from unlabelled text, candidates × targets",
+    "text": "similarity of unlabelled text, candidates × targets, as of `xlt_nb.unlabelled.text_similarity`",
     "elsewhere": "mean F1 of each candidate on languages that are no targets",
     "cheap": "F1 of a cheaper model for each source, candidates × targets: takes labels of the targets",
     "observed": "F1 for each single source, candidates × targets: takes labels of the targets",
@@ -73,11 +74,9 @@ def _checked_knowledge(known: dict, candidates, targets) -> dict:
     "What is known, cut to the languages of a question."
     for name in known: check_choice("known", name, KNOWLEDGE)
     checked = {k: v for k, v in known.items() if v is not None}
-    for name in {"cheap", "observed"} & set(checked):
+    for name in {"cheap", "observed", "text"} & set(checked):
         checked[name] = _table_of(name, checked[name], candidates, targets)
     for name in {"sizes", "elsewhere"} & set(checked): checked[name] = _numbers_of(name, checked[name], candidates)
-    if "text" in checked:
-        checked["text"] = {k: _table_of(f"text: {k}", t, candidates, targets) for k, t in checked["text"].items()}
     return checked
 
 # %% ../nbs/11e_selectors.ipynb #5e1e0027
@@ -109,7 +108,7 @@ class Selector:
     "A way to choose."
     about: str
     needs: tuple # names of `KNOWLEDGE`
-    choose: object # function of a `Question` that gives (sources, what they were chosen by: candidates × targets, or None)
+    choose: object # function of a `Question` that gives (sources, candidates × targets that they were chosen by, or None)
 
 SELECTORS = {} # name -> `Selector`
 
@@ -124,10 +123,11 @@ def register_selector(name: str, about: str, needs=()):
 # %% ../nbs/11e_selectors.ipynb #5e1e0033
 def _reasons(q: Question, sources: tuple, by: str, table) -> pd.DataFrame: # a row a target
     "Who serves whom."
-    if table is None: return pd.DataFrame({"target": q.targets, "source": ", ".join(sources), "by": by, "value": np.nan})
+    everywhere = {"target": q.targets, "source": ", ".join(sources), "by": by, "value": np.nan}
+    if table is None: return pd.DataFrame(everywhere)
     part = table.loc[list(sources), list(q.targets)].fillna(-np.inf)
     most = part.max().replace(-np.inf, np.nan).to_numpy()
-    return pd.DataFrame({"target": q.targets, "source": part.idxmax().to_numpy(), "by": by, "value": most})
+    return pd.DataFrame(everywhere | {"source": part.idxmax().to_numpy(), "value": most})
 
 def select(
     name: str, # of `SELECTORS`
@@ -144,6 +144,7 @@ def select(
 def applicable(question: Question) -> list: # names of `SELECTORS`
     "The ways to choose that a question allows."
     found = [name for name, s in SELECTORS.items() if set(s.needs) <= set(question.known)]
+    found = [n for n in found if not n.startswith("ranker: ") or n[8:] in question.known["rankers"]]
     return [name for name in found if "en" in question.candidates or "English" not in name]
 
 # %% ../nbs/11e_selectors.ipynb #5e1e0041
@@ -182,8 +183,16 @@ def _filled(q: Question, table: pd.DataFrame) -> pd.DataFrame:
     return table + 1e-9*spread*np.random.default_rng(q.seed).random(table.shape)
 
 def _cover(q: Question, table: pd.DataFrame) -> tuple: # (sources, table)
-    "Candidates that together serve all targets best, one after the other."
-    return add_greedily(-_filled(q, table), q.k), table
+    "Candidates that together serve all targets best, one after the other; of those that add as much, the best in the mean."
+    full = _filled(q, table).to_numpy()
+    chosen, served, alone = [], np.full(full.shape[1], -np.inf), full.mean(1)
+    while len(chosen) < q.k:
+        gain = np.maximum(full, served).mean(1)
+        gain[chosen] = -np.inf
+        best = np.flatnonzero(gain >= gain.max() - 1e-12*max(1.0, abs(gain.max())))
+        chosen.append(int(best[alone[best].argmax()]))
+        served = np.maximum(served, full[chosen[-1]])
+    return tuple(q.candidates[i] for i in chosen), table
 
 # %% ../nbs/11e_selectors.ipynb #5e1e0053
 def _equal(q: Question, groups) -> pd.DataFrame: # groups: language -> group
@@ -267,13 +276,15 @@ def _max_min(q): return _far_apart(q, lambda far, new: far.combine(new, np.fmin)
 def _max_sum(q): return _far_apart(q, lambda far, new: far.add(new, fill_value=0))
 
 # %% ../nbs/11e_selectors.ipynb #5e1e0071
-def _by_text(q: Question, name: str) -> tuple: # (sources, table)
-    if name not in q.known["text"]: raise XltError(f"text: no table {name!r} (there: {', '.join(q.known['text'])})")
-    return _cover(q, q.known["text"][name])
+@register_selector("unlabelled text", "similarity of unlabelled text", ["text"])
+def _by_text(q): return _cover(q, q.known["text"])
 
 def _by_ranker(q: Question, name: str) -> tuple: # (sources, table)
     if name not in q.known["rankers"]: raise XltError(f"rankers: no {name!r} (there: {', '.join(q.known['rankers'])})")
     return _cover(q, q.known["rankers"][name].table(q.candidates, q.targets))
+
+for _name in RANKERS:
+    register_selector(f"ranker: {_name}", f"{_name} on pairs", ["rankers"])(functools.partial(_by_ranker, name=_name))
 
 # %% ../nbs/11e_selectors.ipynb #5e1e0072
 OBSERVED, CHEAP, ORACLE = "observed transfer", "cheap model's transfer", "oracle"
@@ -338,7 +349,7 @@ def judge_selectors(
     question: Question,
     scores: pd.DataFrame, # candidates × targets, points: what is to be predicted
     names=None, # of `SELECTORS`; None: all that are applicable
-) -> pd.DataFrame: # columns selector, k, value, best (points), regret, recovered (share of what the best set gains over drawing)
+) -> pd.DataFrame: # columns selector, k, value, best, regret (points), recovered (of the best set's gain over drawing)
     "What choices are worth by their best members."
     costs = scores.max().max() - scores
     best = scores.loc[list(facility_location(costs, question.k, _PATIENCE)[0])].max().mean()
