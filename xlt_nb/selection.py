@@ -35,7 +35,8 @@ def _square(distances) -> pd.DataFrame: # columns in the order of the rows
         raise XltError(f"distances: a labelled square table is needed, not {type(distances).__name__}")
     rows, columns = distances.index, distances.columns
     for axis in (rows, columns):
-        if axis.has_duplicates: raise XltError(_LABELS.format(f"{axis[axis.duplicated()][0]!r} stands there twice"))
+        if axis.has_duplicates:
+            raise XltError(_LABELS.format(f"{axis[axis.duplicated()][0]!r} stands there twice"))
     apart = rows.symmetric_difference(columns, sort=False)
     if len(apart): raise XltError(_LABELS.format(f"{apart[0]!r} is a row or a column alone"))
     try: return distances.loc[:, rows].astype(float)
@@ -131,7 +132,8 @@ def medoid_choices(
     "All choices of medoids and what they cost, where there are few enough to try."
     table = _checked(distances, directed=True)
     n = len(table)
-    if not _can_try_all(n, _check_count(k, n)): raise XltError(_TOO_MANY.format(n=math.comb(n, k), k=k, items=n))
+    if not _can_try_all(n, _check_count(k, n)):
+        raise XltError(_TOO_MANY.format(n=math.comb(n, k), k=k, items=n))
     sets = _subsets(n, k)
     found = pd.DataFrame({"medoids": [tuple(x) for x in table.index.to_numpy()[sets]]})
     found["cost"] = _costs(table.to_numpy().T, sets)
@@ -227,7 +229,8 @@ def k_medoids(
     table = _checked(distances, directed=True)
     cost, k = table.to_numpy().T, _check_count(k, len(table)) # items × candidates: the way from the medoid
     if not seconds >= 0: raise XltError(f"seconds: {seconds!r} is not a number from 0")
-    if _can_try_all(len(table), k): return _around(table, *_best_of_all(cost, k), "k-medoids, all choices tried")
+    if _can_try_all(len(table), k):
+        return _around(table, *_best_of_all(cost, k), "k-medoids, all choices tried")
     return _around(table, *_best_by_bounds(cost, k, seconds), "k-medoids, by bounds")
 
 # %% ../nbs/11_selection.ipynb #fac10002
@@ -236,7 +239,8 @@ def _check_costs(costs):
     if not isinstance(costs, pd.DataFrame) or not costs.size or costs.index.has_duplicates:
         raise XltError("costs: a table is needed, candidates (each once) × targets")
     gaps = costs.index[~np.isfinite(costs.to_numpy(float)).all(1)]
-    if len(gaps): raise XltError(f"costs: not all of {gaps[0]!r} are numbers; leave the candidate out, or impute")
+    if len(gaps):
+        raise XltError(f"costs: not all of {gaps[0]!r} are numbers; leave the candidate out, or impute")
 
 # %% ../nbs/11_selection.ipynb #fac10003
 def facility_location(
@@ -350,7 +354,8 @@ def choose_k(
     for k in ks:
         whole = cluster(table, k)
         rows[k] = {"cost": whole.cost, "silhouette": silhouette(table, whole).mean()}
-        if len(resampled) and 1 < k < len(table): rows[k] |= _against_draws(whole, [cluster(d, k) for d in resampled])
+        if len(resampled) and 1 < k < len(table):
+            rows [k] |= _against_draws(whole, [cluster(d, k) for d in resampled])
     return pd.DataFrame.from_dict(rows, "index").reindex(columns=_OF_EACH_K).rename_axis("k")
 
 # %% ../nbs/11_selection.ipynb #e82b0d05

@@ -46,7 +46,8 @@ class Question:
 # %% ../nbs/11e_selectors.ipynb #5e1e0023
 def _codes(name: str, languages) -> tuple:
     "Codes of languages, each once."
-    if isinstance(languages, str): raise XltError(f"{name}: {languages!r} is one text; give a list of languages")
+    if isinstance(languages, str):
+        raise XltError(f"{name}: {languages!r} is one text; give a list of languages")
     codes = [language(x).code for x in languages]
     if not codes: raise XltError(f"{name}: none")
     twice = sorted({c for c in codes if codes.count(c) > 1}) if len(set(codes)) < len(codes) else []
@@ -56,10 +57,12 @@ def _codes(name: str, languages) -> tuple:
 # %% ../nbs/11e_selectors.ipynb #5e1e0025
 def _table_of(name: str, table, candidates, targets) -> pd.DataFrame:
     "The part of a table that a question is about."
-    if not isinstance(table, pd.DataFrame): raise XltError(f"{name}: a table is needed, not {type(table).__name__}")
+    if not isinstance(table, pd.DataFrame):
+        raise XltError(f"{name}: a table is needed, not {type(table).__name__}")
     for axis, codes, words in ((table.index, candidates, "row"), (table.columns, targets, "column")):
         gone = [c for c in codes if c not in axis]
-        if gone: raise XltError(f"{name}: no {words} {gone[0]!r} (there: {', '.join(map(str, axis[:20]))})")
+        if gone:
+            raise XltError(f"{name}: no {words} {gone[0]!r} (there: {', '.join(map(str, axis[:20]))})")
     return table.loc[list(candidates), list(targets)].astype(float)
 
 def _numbers_of(name: str, values, candidates) -> pd.Series:
@@ -108,7 +111,7 @@ class Selector:
     "A way to choose."
     about: str
     needs: tuple # names of `KNOWLEDGE`
-    choose: object # function of a `Question` that gives (sources, candidates × targets that they were chosen by, or None)
+    choose: object # function of a `Question` that gives sources, and the table they were chosen by, or None
 
 SELECTORS = {} # name -> `Selector`
 
@@ -169,7 +172,8 @@ def _all(q): return q.candidates, None
 def _largest(q): return q.known["sizes"].sort_values(ascending=False, kind="stable").index[:q.k], None
 
 @register_selector("best elsewhere", "mean F1 on languages that are no targets", ["elsewhere"])
-def _best_elsewhere(q): return q.known["elsewhere"].sort_values(ascending=False, kind="stable").index[:q.k], None
+def _best_elsewhere(q):
+    return q.known["elsewhere"].sort_values(ascending=False, kind="stable").index[:q.k], None
 
 # %% ../nbs/11e_selectors.ipynb #5e1e0051
 def _filled(q: Question, table: pd.DataFrame) -> pd.DataFrame:
@@ -183,7 +187,7 @@ def _filled(q: Question, table: pd.DataFrame) -> pd.DataFrame:
     return table + 1e-9*spread*np.random.default_rng(q.seed).random(table.shape)
 
 def _cover(q: Question, table: pd.DataFrame) -> tuple: # (sources, table)
-    "Candidates that together serve all targets best, one after the other; of those that add as much, the best in the mean."
+    "Candidates that serve all targets best, one after the other; of those that add as much, the best in the mean."
     full = _filled(q, table).to_numpy()
     chosen, served, alone = [], np.full(full.shape[1], -np.inf), full.mean(1)
     while len(chosen) < q.k:
@@ -197,12 +201,13 @@ def _cover(q: Question, table: pd.DataFrame) -> tuple: # (sources, table)
 # %% ../nbs/11e_selectors.ipynb #5e1e0053
 def _equal(q: Question, groups) -> pd.DataFrame: # groups: language -> group
     "1 where candidate and target are of one group."
-    rows, columns = ([groups[c] for c in codes] for codes in (q.candidates, q.targets))
+    rows, columns = ([groups[c] for c in q.candidates], [groups[c] for c in q.targets])
     same = np.array(rows, object)[:, None] == np.array(columns, object)
     return pd.DataFrame(1.0*same, list(q.candidates), list(q.targets))
 
 @register_selector("same family", "of one family with the target")
-def _family(q): return _cover(q, _equal(q, family_groups(list(dict.fromkeys([*q.candidates, *q.targets])), "family")))
+def _family(q):
+    return _cover(q, _equal(q, family_groups(list(dict.fromkeys([*q.candidates, *q.targets])), "family")))
 
 @register_selector("same script", "written in the script of the target")
 def _script(q): return _cover(q, _equal(q, {c: script_of(c) for c in (*q.candidates, *q.targets)}))
@@ -212,7 +217,8 @@ def _nearest_by(q: Question, kind: str) -> tuple: # (sources, table)
     return _cover(q, -distances_between(kind, q.candidates, q.targets))
 
 for _kind in CANDIDATES:
-    register_selector(f"nearest: {_kind}", f"{_kind} distance, negative")(functools.partial(_nearest_by, kind=_kind))
+    add = register_selector(f"nearest: {_kind}", f"{_kind} distance, negative")
+    add(functools.partial(_nearest_by, kind=_kind))
 
 # %% ../nbs/11e_selectors.ipynb #5e1e0056
 @register_selector(BOTH, "points expected: strength and nearness", ["model"])
@@ -224,7 +230,8 @@ def _near(q): return _cover(q, nearness_table(q.known["model"], q.candidates, q.
 @register_selector(STRENGTH, "strength, in spreads of F1", ["model"])
 def _strong(q):
     strength = q.known["model"].of(q.candidates).strength
-    table = pd.DataFrame(np.tile(strength.to_numpy()[:, None], len(q.targets)), list(q.candidates), list(q.targets))
+    wide = np.tile(strength.to_numpy()[:, None], len(q.targets))
+    table = pd.DataFrame(wide, list(q.candidates), list(q.targets))
     return strength.sort_values(ascending=False, kind="stable").index[:q.k], table
 
 # %% ../nbs/11e_selectors.ipynb #5e1e0061
@@ -284,7 +291,8 @@ def _by_ranker(q: Question, name: str) -> tuple: # (sources, table)
     return _cover(q, q.known["rankers"][name].table(q.candidates, q.targets))
 
 for _name in RANKERS:
-    register_selector(f"ranker: {_name}", f"{_name} on pairs", ["rankers"])(functools.partial(_by_ranker, name=_name))
+    add = register_selector(f"ranker: {_name}", f"{_name} on pairs", ["rankers"])
+    add(functools.partial(_by_ranker, name=_name))
 
 # %% ../nbs/11e_selectors.ipynb #5e1e0072
 OBSERVED, CHEAP, ORACLE = "observed transfer", "cheap model's transfer", "oracle"
@@ -349,7 +357,7 @@ def judge_selectors(
     question: Question,
     scores: pd.DataFrame, # candidates × targets, points: what is to be predicted
     names=None, # of `SELECTORS`; None: all that are applicable
-) -> pd.DataFrame: # columns selector, k, value, best, regret (points), recovered (of the best set's gain over drawing)
+) -> pd.DataFrame: # selector, k, value, best, regret (points), recovered (of the best set's gain over drawing)
     "What choices are worth by their best members."
     costs = scores.max().max() - scores
     best = scores.loc[list(facility_location(costs, question.k, _PATIENCE)[0])].max().mean()

@@ -161,7 +161,8 @@ def fit_sets(
 
 # %% ../nbs/11b_sets.ipynb #a6fbae9f
 @register_set_predictor("mean", "the mean of all scores")
-def _mean(data): return lambda amounts, targets: np.full((len(amounts), len(targets)), data.scores.mean())
+def _mean(data):
+    return lambda amounts, targets: np.full((len(amounts), len(targets)), data.scores.mean())
 
 @register_set_predictor("target's mean", "the mean of the target's scores")
 def _target_mean(data):
@@ -256,7 +257,8 @@ def fit_ridge(
     data: SetScores, # three targets or more
 ) -> RidgeFit:
     "Ridge regression over all targets; blocks, reach and penalty by leaving out each target."
-    if len(data.targets) < 3: raise XltError(f"targets: {len(data.targets)}, of which none can be left out; 3 expected")
+    if len(data.targets) < 3:
+        raise XltError(f"targets: {len(data.targets)}, of which none can be left out; 3 expected")
     _, choice, out = min(_ridge_choices(data), key=lambda found: found[0])
     return _whole_ridge(data, *choice, out)
 
@@ -519,7 +521,8 @@ def _like_the_fit(model: SetModel, amounts: pd.DataFrame) -> bool: # amounts: on
 # %% ../nbs/11b_sets.ipynb #d4406c91
 def _one_set(sources: dict) -> pd.DataFrame: # one row
     "A set with sizes, checked."
-    if not isinstance(sources, dict) or not sources: raise XltError(f"sources: {sources!r} is not a dict of amounts")
+    if not isinstance(sources, dict) or not sources:
+        raise XltError(f"sources: {sources!r} is not a dict of amounts")
     amounts = {}
     for name, amount in sources.items():
         code = language(name).code
@@ -530,7 +533,8 @@ def _one_set(sources: dict) -> pd.DataFrame: # one row
 
 def _check_amount(name, amount) -> None:
     number = isinstance(amount, (int, float)) and not isinstance(amount, bool) and math.isfinite(amount)
-    if not number or amount <= 0: raise XltError(f"sources: {amount!r} of {name!r} is not a number above 0")
+    if not number or amount <= 0:
+        raise XltError(f"sources: {amount!r} of {name!r} is not a number above 0")
 
 # %% ../nbs/11b_sets.ipynb #84f03fa4
 def _width(data: SetScores, left_out: np.ndarray, member: bool, level: float) -> float:

@@ -522,7 +522,7 @@ def expected_points(
 
 def nearness_table(model: SourceModel, candidates, targets) -> pd.DataFrame: # candidates × targets, spreads of F1
     "What the distances to targets cost: 0 at best."
-    sources, targets = ([language(code).code for code in codes] for codes in (candidates, targets))
+    sources, targets = ([language(c).code for c in candidates], [language(c).code for c in targets])
     far = pd.DataFrame(0.0, sources, targets)
     for kind, c in zip(model.kinds, model.cost):
         if c: far += c*distances_between(kind, sources, targets).fillna(1)

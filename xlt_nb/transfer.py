@@ -144,7 +144,7 @@ def _source_sets(matrix: MatrixSpec, sources: list) -> list: # of lists of codes
     if single: return [[s] for s in sources]
     if sets is None: return [sources]
     if isinstance(sets, list): return [_codes(s) for s in sets]
-    if not 1 <= sets <= len(sources): raise XltError(f"sets: {sets} is not a number from 1 to {len(sources)}, the sources")
+    if not 1 <= sets <= len(sources): raise XltError(f"sets: {sets} is not from 1 to {len(sources)}, the sources")
     return [list(s) for s in itertools.combinations(sources, sets)]
 
 def _grid(matrix: MatrixSpec) -> list:
