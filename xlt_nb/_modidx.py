@@ -718,6 +718,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'xlt_nb.recommend._enough': ('recommend.html#_enough', 'xlt_nb/recommend.py'),
                                   'xlt_nb.recommend._every_set': ('recommend.html#_every_set', 'xlt_nb/recommend.py'),
                                   'xlt_nb.recommend._expected': ('recommend.html#_expected', 'xlt_nb/recommend.py'),
+                                  'xlt_nb.recommend._listed': ('recommend.html#_listed', 'xlt_nb/recommend.py'),
                                   'xlt_nb.recommend._neighbours': ('recommend.html#_neighbours', 'xlt_nb/recommend.py'),
                                   'xlt_nb.recommend._notes': ('recommend.html#_notes', 'xlt_nb/recommend.py'),
                                   'xlt_nb.recommend._numbers_of_languages': ('recommend.html#_numbers_of_languages', 'xlt_nb/recommend.py'),

@@ -486,11 +486,12 @@ def save_recommendation(r: Recommendation, path):
     with atomic_path(Path(path).expanduser()) as p: write(r, p)
 
 # %% ../nbs/11g_recommend.ipynb #7ec00078
+def _listed(text: str) -> list: return [x.strip() for x in text.split(",") if x.strip()]
+
 def _answer(values: dict):
     "Print what a form asks for, or what is wrong with it."
-    languages = {k: [x.strip() for x in values[k].split(",") if x.strip()] for k in ("targets", "candidates")}
     how = dict(k=values["k"] or None, budget=values["budget"] or None, objective=values["objective"])
-    try: found = recommend(languages["targets"], candidates=languages["candidates"] or None, **how)
+    try: found = recommend(_listed(values["targets"]), candidates=_listed(values["candidates"]) or None, **how)
     except XltError as e: return print(e)
     print(recommendation_text(found))
 
