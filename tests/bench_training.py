@@ -407,7 +407,7 @@ def options():
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds of training and products")
     parser.add_argument("--matrix-rounds", type=int, default=2, help="rounds of the matrix: seeds of the Trainer")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="seeds of our runs in each round of the matrix")
-    parser.add_argument("--trainer-rates", type=float, nargs=2, default=(1e-4, 1e-2), help="of encoder and head")
+    parser.add_argument("--trainer-rates", type=float, nargs=2, default=(1e-4, 3e-3), help="of encoder and head")
     parser.add_argument("--sources", nargs="+", default=["es", "tr"], help="sources of the runs that are made")
     parser.add_argument("--texts", type=int, default=200, help="training texts of an epoch")
     parser.add_argument("--parts", nargs="+", default=parts, choices=parts)
