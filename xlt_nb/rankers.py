@@ -16,13 +16,14 @@ import numpy as np
 import pandas as pd
 
 from .core import XltError, add_to, check_choice, data_dir, external_dir
-from .distances import ThinDataWarning, lineage
-from .languages import language, resolve
+from .distances import ThinDataWarning
+from .languages import language, resolve, variety
 from .readers import split_words
+from .sets import amounts_of
 from .stats import language_draws
-from .strength import (BOTH, CHOICE_SCORES, CHOOSERS, FACTS, NEARNESS, PREDICTED, PREDICTED_ALONE,
-    STRENGTH, Case, SourceFit, choice_scores, distances_between, fit_sources, fit_strength, group_of,
-    language_facts, pool_fits, script_of, _variety)
+from .strength import (BOTH, CHOICE_SCORES, FACTS, NEARNESS, PREDICTED, PREDICTED_ALONE, STRENGTH,
+    Case, SourceFit, choice_scores, distances_between, fit_sources, fit_strength, group_of, language_facts,
+    pool_fits, script_of, _branches, _judged_case, _parts, _standard, _RELEVANT, _UNKNOWN)
 
 # %% ../nbs/11d_rankers.ipynb #48eb6831
 _NO_BLANKS = ("Hans", "Hant", "Khmr", "Laoo", "Mymr", "Thai") # scripts (ISO 15924)
@@ -34,8 +35,6 @@ def _word_list(texts, code: str, script: str) -> list: # lower case; empty where
     return [w for w in words if any(map(str.isalnum, w))]
 
 # %% ../nbs/11d_rankers.ipynb #88a774fa
-_UNKNOWN = 0.05 # share of unknown pieces above which a script is not in the vocabulary
-
 def _piece_set(texts, tokenizer) -> set: # ids
     pieces = list(itertools.chain.from_iterable(tokenizer(texts, add_special_tokens=False).input_ids))
     unknown = pieces.count(tokenizer.unk_token_id)
@@ -45,6 +44,12 @@ def _piece_set(texts, tokenizer) -> set: # ids
 def _overlap(a: set, b: set) -> float: # NaN where one is not known
     return len(a & b)/(len(a) + len(b)) if a and b else np.nan
 
+def _shared_types(words: dict, pieces: dict) -> pd.DataFrame: # words, pieces: code -> set
+    pairs = itertools.combinations(sorted(words), 2)
+    rows = [(a, b, _overlap(words[a], words[b]), _overlap(pieces[a], pieces[b])) for a, b in pairs]
+    return pd.DataFrame(rows, columns=["a", "b", "words", "subwords"]).round(4)
+
+# %% ../nbs/11d_rankers.ipynb #cc2c3046
 def _parallel_texts(root): # yields (code, (texts, code, script))
     for path in sorted(external_dir("sib200", root).glob("*/dev.tsv*")):
         texts = pd.read_csv(path, sep="\t", quoting=3).text.tolist()
@@ -63,10 +68,7 @@ def count_vocabularies(
     types = {code: set(w) for code, w in words.items()}
     pieces = {code: _piece_set(found[0], tokenizer) for code, found in texts.items()}
     counts = [(code, len(w), len(types[code])) for code, w in words.items() if w]
-    pairs = [(a, b, _overlap(types[a], types[b]), _overlap(pieces[a], pieces[b]))
-             for a, b in itertools.combinations(sorted(texts), 2)]
-    return (pd.DataFrame(counts, columns=["language", "words", "types"]),
-            pd.DataFrame(pairs, columns=["a", "b", "words", "subwords"]).round(4))
+    return pd.DataFrame(counts, columns=["language", "words", "types"]), _shared_types(types, pieces)
 
 # %% ../nbs/11d_rankers.ipynb #c544cc70
 def _language_file(name: str) -> pd.DataFrame: # empty fields: not known
@@ -84,12 +86,13 @@ def shared_vocabulary_table() -> pd.DataFrame: # columns a, b (codes), words, su
 @functools.cache
 def _type_ratios() -> pd.Series: # variety -> types over words
     table = vocabulary_table()
-    return pd.Series((table.types/table.words).to_numpy(), map(_variety, table.language))
+    return pd.Series((table.types/table.words).to_numpy(), map(variety, table.language))
 
+# %% ../nbs/11d_rankers.ipynb #be3bcd2c
 @functools.cache
 def _shared(what: str) -> pd.DataFrame: # square, by variety
     table = shared_vocabulary_table()
-    a, b = table.a.map(_variety), table.b.map(_variety)
+    a, b = table.a.map(variety), table.b.map(variety)
     one_way = pd.DataFrame({"a": a, "b": b, "share": table[what]})
     both = pd.concat([one_way, one_way.rename(columns={"a": "b", "b": "a"})])
     return both.pivot(index="a", columns="b", values="share")
@@ -101,6 +104,7 @@ class PairView(NamedTuple):
     targets: tuple # codes
     sizes: tuple = () # of (code, labelled examples): training data of sources, where known
 
+# %% ../nbs/11d_rankers.ipynb #e7bda602
 PAIR_FEATURES = {} # name -> (what it is, function of a `PairView` that gives an array for (s, t))
 
 def register_pair_feature(name: str, about: str):
@@ -123,6 +127,7 @@ def _facts_of(codes: tuple) -> pd.DataFrame:
         warnings.simplefilter("ignore", ThinDataWarning) # coverage is a fact itself
         return language_facts(codes)
 
+# %% ../nbs/11d_rankers.ipynb #eed1843d
 def _fact(name: str, v: PairView) -> np.ndarray: # (s, 1)
     return _facts_of(v.sources)[name].to_numpy(float)[:, None]
 
@@ -146,7 +151,7 @@ def _examples(v):
 def _examples_ratio(v): return _examples(v) - _fact_of_target("own text", v)
 
 # %% ../nbs/11d_rankers.ipynb #3a929920
-def _ratios(codes) -> np.ndarray: return _type_ratios().reindex(list(map(_variety, codes))).to_numpy()
+def _ratios(codes) -> np.ndarray: return _type_ratios().reindex(list(map(variety, codes))).to_numpy()
 
 @register_pair_feature("type-token ratio, source", "different words over words")
 def _ratio(v): return _ratios(v.sources)[:, None]
@@ -159,7 +164,7 @@ def _ratio_difference(v): return np.square(1 - _ratio(v)/_ratio_of_target(v))
 
 # %% ../nbs/11d_rankers.ipynb #ad6ce4f6
 def _shares(what: str, v: PairView) -> np.ndarray: # (s, t)
-    rows, columns = (list(map(_variety, codes)) for codes in (v.sources, v.targets))
+    rows, columns = (list(map(variety, codes)) for codes in (v.sources, v.targets))
     return _shared(what).reindex(index=rows, columns=columns).to_numpy()
 
 @register_pair_feature("word overlap", "types in both over the sum of types")
@@ -169,8 +174,6 @@ def _word_overlap(v): return _shares("words", v)
 def _subword_overlap(v): return _shares("subwords", v)
 
 # %% ../nbs/11d_rankers.ipynb #0a550685
-_branch = functools.lru_cache(maxsize=16_384)(lambda code: lineage(code)[1])
-
 def _same(of: Callable, v: PairView) -> np.ndarray: # (s, t); NaN where one has none
     a = np.array([of(code) or "" for code in v.sources])
     b = np.array([of(code) or "" for code in v.targets])
@@ -180,16 +183,7 @@ def _same(of: Callable, v: PairView) -> np.ndarray: # (s, t); NaN where one has 
 def _same_script(v): return _same(script_of, v)
 
 @register_pair_feature("same branch", "1 if both are of one branch")
-def _same_branch(v): return _same(_branch, v)
-
-# %% ../nbs/11d_rankers.ipynb #28da244e
-def _checked_sizes(sizes) -> tuple: # of (code, number)
-    found = {}
-    for name, size in (sizes or {}).items():
-        if isinstance(size, bool) or not isinstance(size, (int, float)) or not 0 < size < np.inf:
-            raise XltError(f"sizes: {size!r} of {name!r} is not a number above 0")
-        found[language(name).code] = size
-    return tuple(sorted(found.items()))
+def _same_branch(v): return 1.0*(_branches(v.sources)[:, None] == _branches(v.targets))
 
 # %% ../nbs/11d_rankers.ipynb #3e6b1043
 _MISFIT = "features: {name!r} gives an array of {shape}, which does not fit {s} sources × {t} targets"
@@ -204,8 +198,6 @@ def _filled(view: PairView, features: tuple) -> np.ndarray: # (s, t, f); feature
             raise XltError(_MISFIT.format(name=name, shape=found.shape, s=shape[0], t=shape[1])) from e
     return x
 
-_kept = functools.lru_cache(maxsize=32)(_filled) # matrices are asked for again and again
-
 # %% ../nbs/11d_rankers.ipynb #f81af660
 def _named_features(features) -> tuple: # of (name, function)
     if isinstance(features, str): raise XltError(f"features: {features!r} is one string, not a list of names")
@@ -216,6 +208,9 @@ def _named_features(features) -> tuple: # of (name, function)
 
 def _codes(languages) -> tuple: return tuple(l.code for l in resolve(languages))
 
+def _checked_sizes(sizes) -> tuple: return tuple(sorted(amounts_of("sizes", sizes or {}).items())) # of (code, number)
+
+# %% ../nbs/11d_rankers.ipynb #59f39b5d
 def pair_features(
     sources, # languages
     targets, # languages
@@ -244,12 +239,11 @@ class RankedPairs:
         return np.concatenate([_relevance(part) for part in parts])
 
 # %% ../nbs/11d_rankers.ipynb #1f03316b
-_RELEVANT = 10 # sources that are worth something (LangRank)
-
-def _relevance(score: np.ndarray) -> np.ndarray:
+def _relevance(score: np.ndarray) -> np.ndarray: # (s,), of the sources of one target
     better = (score[:, None] < score).sum(1)
     return np.maximum(_RELEVANT - better, 0)
 
+# %% ../nbs/11d_rankers.ipynb #9fe08fd6
 def _within(v: np.ndarray, group: np.ndarray) -> np.ndarray: # (r,) or (r, f), less the mean of its group
     "What varies within groups."
     flat = v.reshape(len(v), -1)
@@ -259,30 +253,35 @@ def _within(v: np.ndarray, group: np.ndarray) -> np.ndarray: # (r,) or (r, f), l
 # %% ../nbs/11d_rankers.ipynb #ca26c67b
 _FEWEST = 3 # sources of a target
 
-def _rows_of(m, gone: set, features: tuple, sizes: tuple): # a dict of arrays, or None; gone: varieties
-    kept = np.array([_variety(code) not in gone for code in m.labels])
+def _cells_left(m, gone: set) -> np.ndarray: # (n, n) bool; gone: varieties
+    kept = np.array([variety(code) not in gone for code in m.labels])
     mask = m.mask & kept[:, None] & kept
-    mask &= mask.sum(0) >= _FEWEST
-    if not mask.any(): return None
+    return mask & (mask.sum(0) >= _FEWEST)
+
+# %% ../nbs/11d_rankers.ipynb #23bea8cb
+_kept = functools.lru_cache(maxsize=32)(_filled)
+
+def _rows_of(m, mask: np.ndarray, features: tuple, sizes: tuple) -> dict: # of arrays, and its test data
     t, s = np.nonzero(mask.T)
     group = np.unique(t, return_inverse=True)[1]
     points = _within(m.y[s, t], group)
     spread = max(np.sqrt(np.square(points).mean()), 1e-9)
     x, labels = _kept(PairView(m.labels, m.labels, sizes), features)[s, t], np.array(m.labels, object)
-    return {"x": x, "score": points/spread, "group": group, "source": labels[s], "target": labels[t]}
+    return dict(x=x, score=points/spread, group=group, source=labels[s], target=labels[t], test=group_of(m.key))
 
 # %% ../nbs/11d_rankers.ipynb #ff968eac
-def _votes(lengths, tests) -> np.ndarray: # (r,): weights; of each matrix: number of rows, test data
+def _votes(parts: list) -> np.ndarray: # (r,), mean 1
+    lengths, tests = [len(part["score"]) for part in parts], [part["test"] for part in parts]
     shared = pd.Series(tests).map(pd.Series(tests).value_counts()).to_numpy()
     weight = np.repeat(1/(np.array(lengths)*shared), lengths)
     return weight/weight.mean()
 
-def _joined(parts: list, tests: list, names: tuple) -> RankedPairs:
+# %% ../nbs/11d_rankers.ipynb #d04c1191
+def _joined(parts: list, names: tuple) -> RankedPairs:
     starts = np.cumsum([0, *(part["group"].max() + 1 for part in parts)])
     group = np.concatenate([part["group"] + start for part, start in zip(parts, starts)])
     def all_of(key): return np.concatenate([part[key] for part in parts])
-    weight = _votes([len(part["score"]) for part in parts], tests)
-    return RankedPairs(names, all_of("x"), all_of("score"), group, all_of("source"), all_of("target"), weight)
+    return RankedPairs(names, all_of("x"), all_of("score"), group, all_of("source"), all_of("target"), _votes(parts))
 
 # %% ../nbs/11d_rankers.ipynb #d9b6fed9
 def ranked_pairs(
@@ -293,14 +292,12 @@ def ranked_pairs(
 ) -> RankedPairs:
     "Rows to learn from, of several matrices."
     if isinstance(without, str): raise XltError(f"without: {without!r} is one string, not a list of codes")
-    named, parts, tests = _named_features(features), [], []
-    gone = set(map(_variety, without))
-    for name in sizes or {}: check_choice("sizes", name, [m.name for m in matrices])
-    for m in matrices:
-        rows = _rows_of(m, gone, named, _checked_sizes((sizes or {}).get(m.name)))
-        if rows is not None: parts, tests = [*parts, rows], [*tests, group_of(m.key)]
-    if not parts: raise XltError(f"matrices: nothing to learn from without {len(gone)} languages")
-    return _joined(parts, tests, tuple(name for name, _ in named))
+    named, gone, sizes = _named_features(features), set(map(variety, without)), sizes or {}
+    for name in sizes: check_choice("sizes", name, [m.name for m in matrices])
+    left = [(m, mask) for m in matrices if (mask := _cells_left(m, gone)).any()]
+    if not left: raise XltError(f"matrices: nothing to learn from without {len(gone)} languages")
+    parts = [_rows_of(m, mask, named, _checked_sizes(sizes.get(m.name))) for m, mask in left]
+    return _joined(parts, tuple(name for name, _ in named))
 
 # %% ../nbs/11d_rankers.ipynb #d14026e7
 class RankFit(NamedTuple):
@@ -312,6 +309,7 @@ def _in_parts_of_one(amounts, names) -> pd.Series:
     amounts = np.abs(amounts)
     return pd.Series(amounts/max(amounts.sum(), 1e-300), list(names))
 
+# %% ../nbs/11d_rankers.ipynb #e40d00dd
 RANKERS = {} # name -> (what it is, function of `RankedPairs` and a seed that gives a `RankFit`)
 
 def register_ranker(name: str, about: str):
@@ -319,8 +317,6 @@ def register_ranker(name: str, about: str):
     return add_to(RANKERS, name, about)
 
 # %% ../nbs/11d_rankers.ipynb #47d44940
-_PENALTIES, _FOLDS = np.logspace(-4, 1, 11), 5
-
 def _gram(t: np.ndarray, weight: np.ndarray, fold: np.ndarray) -> np.ndarray: # (folds, 1 + f, 1 + f)
     "Weighted products of the score and the features, in each fold."
     parts = [(t[fold == k], weight[fold == k]) for k in range(fold.max() + 1)]
@@ -329,6 +325,7 @@ def _gram(t: np.ndarray, weight: np.ndarray, fold: np.ndarray) -> np.ndarray: # 
 def _solved(gram: np.ndarray, penalty: float, n: float) -> np.ndarray: # (f,)
     return np.linalg.solve(gram[1:, 1:] + penalty*n*np.eye(len(gram) - 1), gram[1:, 0])
 
+# %% ../nbs/11d_rankers.ipynb #50c4d42c
 def _fold_error(grams: np.ndarray, penalty: float, n: float) -> float:
     "Squared error on each fold of what the others fit."
     errors = []
@@ -338,23 +335,25 @@ def _fold_error(grams: np.ndarray, penalty: float, n: float) -> float:
     return sum(errors)
 
 # %% ../nbs/11d_rankers.ipynb #1a5ad06e
-def _moments_of(x: np.ndarray) -> tuple: # (mean, sd), each (f,); 0 and inf where a feature says nothing
+def _moments_of(x: np.ndarray) -> tuple: # (mean, sd), each (f,); 0 where a feature is nowhere known
     seen = np.isfinite(x)
     n = np.maximum(seen.sum(0), 1)
     mean = np.where(seen, x, 0).sum(0)/n
-    sd = np.sqrt(np.where(seen, np.square(x - mean), 0).sum(0)/n)
-    return mean, np.where(sd > 1e-9, sd, np.inf)
+    return mean, np.sqrt(np.where(seen, np.square(x - mean), 0).sum(0)/n)
+
+# %% ../nbs/11d_rankers.ipynb #ebad63cd
+_PENALTIES, _FOLDS = np.logspace(-4, 1, 11), 5
 
 @register_ranker("ridge", "ridge regression of scores within targets")
 def _fit_ridge(rows: RankedPairs, seed: int = 0) -> RankFit:
     x = rows.x.astype(float)
     mean, sd = _moments_of(x)
-    def standard(x): return np.nan_to_num((x - mean)/sd)
+    z = _within(_standard(x, mean, sd), rows.group)
     fold = np.unique(rows.target.astype(str), return_inverse=True)[1] % _FOLDS
-    grams = _gram(np.column_stack([rows.score, _within(standard(x), rows.group)]), rows.weight, fold)
+    grams = _gram(np.column_stack([rows.score, z]), rows.weight, fold)
     penalty = min(_PENALTIES, key=lambda p: _fold_error(grams, p, len(x)))
     coefs = _solved(grams.sum(0), penalty, len(x))
-    def score(x, source): return standard(x.astype(float)) @ coefs
+    def score(x, source): return _standard(x.astype(float), mean, sd) @ coefs
     return RankFit(score, _in_parts_of_one(coefs, rows.features))
 
 # %% ../nbs/11d_rankers.ipynb #9ea0740c
@@ -365,6 +364,7 @@ def _lightgbm():
     except (ImportError, OSError) as e: raise XltError(_NO_LIGHTGBM.format(why=e)) from e
     return lightgbm
 
+# %% ../nbs/11d_rankers.ipynb #bded6b64
 _TREES = 100
 _SETTINGS = {"objective": "lambdarank", "num_leaves": 16, "learning_rate": 0.1, "min_data_in_leaf": 5,
              "deterministic": True, "force_row_wise": True, "num_threads": 1, "verbosity": -1}
@@ -374,6 +374,7 @@ def _trees(x: np.ndarray, rows: RankedPairs, seed: int):
     data = _lightgbm().Dataset(x, rows.relevance, group=np.bincount(rows.group), weight=rows.weight)
     return _lightgbm().train(_SETTINGS | {"seed": seed}, data, _TREES)
 
+# %% ../nbs/11d_rankers.ipynb #9f85a04b
 @register_ranker("LambdaRank", "boosted trees for the order of the ten best sources (LightGBM)")
 def _fit_lambdarank(rows: RankedPairs, seed: int = 0) -> RankFit:
     trees = _trees(rows.x, rows, seed)
@@ -383,15 +384,13 @@ def _fit_lambdarank(rows: RankedPairs, seed: int = 0) -> RankFit:
 # %% ../nbs/11d_rankers.ipynb #965b68fc
 def _strength_elsewhere(rows: RankedPairs) -> tuple: # (r,), and code -> strength
     "Mean score of sources, without the target of each row and over all targets."
-    table = pd.DataFrame({"source": rows.source, "target": rows.target, "w": rows.weight})
-    table = table.assign(sum=rows.weight*rows.score)
-    whole = table.groupby("source")[["sum", "w"]].sum()
-    own = table.groupby(["source", "target"])[["sum", "w"]].transform("sum")
-    rest = whole.loc[rows.source].to_numpy() - own.to_numpy()
-    some = rest[:, 1] > 1e-9
-    elsewhere = np.divide(rest[:, 0], rest[:, 1], out=np.full(len(rest), np.nan), where=some)
-    return elsewhere, whole["sum"]/whole.w
+    table = pd.DataFrame({"sum": rows.weight*rows.score, "w": rows.weight})
+    whole = table.groupby(rows.source).sum()
+    own = table.groupby([rows.source, rows.target]).transform("sum")
+    rest = whole.loc[rows.source].reset_index(drop=True) - own
+    return (rest["sum"]/rest.w.where(rest.w > 1e-9)).to_numpy(), whole["sum"]/whole.w
 
+# %% ../nbs/11d_rankers.ipynb #07530a8f
 @register_ranker("LambdaRank + strength", "the same, with the source's mean score for other targets")
 def _fit_with_strength(rows: RankedPairs, seed: int = 0) -> RankFit:
     elsewhere, known = _strength_elsewhere(rows)
@@ -402,10 +401,6 @@ def _fit_with_strength(rows: RankedPairs, seed: int = 0) -> RankFit:
     return RankFit(score, _in_parts_of_one(trees.feature_importance("gain"), names))
 
 # %% ../nbs/11d_rankers.ipynb #a696a05b
-_PART = 256 # languages at a time
-
-def _parts(codes: tuple) -> list: return [slice(k, k + _PART) for k in range(0, len(codes), _PART)]
-
 @dataclass(frozen=True, eq=False)
 class Ranker:
     "A ranker that has learned from some matrices."
@@ -427,13 +422,15 @@ class Ranker:
 def _as_rows(x: np.ndarray, sources) -> tuple: # ((s*t, f), (s*t,) codes)
     return x.reshape(-1, x.shape[-1]), np.repeat(np.array(sources, object), x.shape[1])
 
+# %% ../nbs/11d_rankers.ipynb #d7a4e396
+_PART = 256 # languages at a time
+
 def _table_of(ranker: Ranker, sources: tuple, targets: tuple, sizes: tuple) -> pd.DataFrame:
-    table, features = np.empty((len(sources), len(targets))), _named_features(ranker.features)
-    for rows, columns in itertools.product(_parts(sources), _parts(targets)):
-        x = _filled(PairView(sources[rows], targets[columns], sizes), features)
-        table[rows, columns] = ranker.fit.score(*_as_rows(x, sources[rows])).reshape(x.shape[:2])
-    table[_same(_variety, PairView(sources, targets)) > 0] = np.nan
-    return pd.DataFrame(table, list(sources), list(targets))
+    table, features = pd.DataFrame(0.0, list(sources), list(targets)), _named_features(ranker.features)
+    for rows, columns in itertools.product(_parts(sources, _PART), _parts(targets, _PART)):
+        x = _filled(PairView(tuple(rows), tuple(columns), sizes), features)
+        table.loc[rows, columns] = ranker.fit.score(*_as_rows(x, rows)).reshape(x.shape[:2])
+    return table.mask(_same(variety, PairView(sources, targets)) > 0)
 
 # %% ../nbs/11d_rankers.ipynb #2d095375
 def fit_ranker(
@@ -459,7 +456,8 @@ class Lesson(NamedTuple):
     fit: SourceFit # pooled; a language that was no source has no strength
     predicted: pd.Series # code -> strength predicted from facts, each without itself
 
-_fit_without = functools.lru_cache(maxsize=1024)(lambda m, gone: fit_sources(m, gone))
+# %% ../nbs/11d_rankers.ipynb #8a018ba7
+_fit_without = functools.lru_cache(maxsize=1024)(fit_sources)
 
 def _pooled(matrices, gone: frozenset, further) -> SourceFit:
     "Strengths and costs of several matrices."
@@ -483,8 +481,6 @@ def take_lesson(
     return Lesson(gone, learned, fit, pd.Series(predicted, fit.labels))
 
 # %% ../nbs/11d_rankers.ipynb #2b29a068
-_WAYS = (BOTH, PREDICTED, STRENGTH, PREDICTED_ALONE, NEARNESS, "English", "random") # of `CHOOSERS`
-
 def _candidates(m, lesson: Lesson, unseen: bool) -> np.ndarray: # (n, n) bool: candidates of each target
     left_out = np.isin(m.labels, list(lesson.without))
     return m.mask if unseen else m.mask & ~left_out[:, None]
@@ -493,6 +489,22 @@ def _aligned(m, lesson: Lesson) -> tuple: # (SourceFit, predicted (n,)), for the
     strength = pd.Series(lesson.fit.strength, lesson.fit.labels)[list(m.labels)].to_numpy()
     predicted = lesson.predicted[list(m.labels)].to_numpy()
     return replace(lesson.fit, labels=m.labels, strength=strength), predicted
+
+# %% ../nbs/11d_rankers.ipynb #cf037e14
+def _asked(m, lesson: Lesson, unseen: bool): # yields (Case, candidates (n,) bool)
+    "Targets of a matrix that were left out, with what is known of them."
+    allowed, (fit, predicted) = _candidates(m, lesson, unseen), _aligned(m, lesson)
+    for k, code in enumerate(m.labels):
+        if code not in lesson.without or allowed[:, k].sum() < _FEWEST: continue
+        yield Case(m, k, fit, predicted), allowed[:, k]
+
+# %% ../nbs/11d_rankers.ipynb #0e05dde0
+_WAYS = (BOTH, PREDICTED, STRENGTH, PREDICTED_ALONE, NEARNESS, "English", "random") # of `CHOOSERS`
+
+def _scored(case: Case, candidates: np.ndarray, tables: dict): # yields rows; tables: name -> of `Ranker.table`
+    yield from _judged_case(case, candidates, _WAYS)
+    score, target = case.data.y[candidates, case.target], case.data.labels[case.target]
+    for name, table in tables.items(): yield target, name, *choice_scores(score, table[target][candidates])
 
 # %% ../nbs/11d_rankers.ipynb #295fc88c
 def judge_lesson(
@@ -504,33 +516,22 @@ def judge_lesson(
     "What choosing in each way is worth, for the languages that were left out of a lesson."
     targets = [code for code in m.labels if code in lesson.without]
     if not targets: return pd.DataFrame()
-    allowed, (fit, predicted), rows = _candidates(m, lesson, unseen), _aligned(m, lesson), []
-    tables = {name: r.table(m.labels, targets) for name, r in lesson.rankers.items()}
-    for code in targets:
-        k = m.labels.index(code)
-        if allowed[:, k].sum() < _FEWEST: continue
-        values = {name: CHOOSERS[name][1](Case(m, k, fit, predicted)) for name in _WAYS}
-        values |= {name: table[code].to_numpy() for name, table in tables.items()}
-        rows += _scored(code, m.y[:, k], values, allowed[:, k])
+    tables, rows = {name: r.table(m.labels, targets) for name, r in lesson.rankers.items()}, []
+    for case, candidates in _asked(m, lesson, unseen): rows += _scored(case, candidates, tables)
     table = pd.DataFrame(rows, columns=["target", "method", *CHOICE_SCORES])
-    about = dict(zip(("task", "corpus", "encoder", "by"), (*m.key, by)))
-    return pd.DataFrame(about, table.index).join(table)
-
-# %% ../nbs/11d_rankers.ipynb #0e05dde0
-def _scored(target: str, score: np.ndarray, values: dict, allowed: np.ndarray) -> list: # of rows
-    return [(target, name, *choice_scores(score[allowed], v[allowed])) for name, v in values.items()]
+    return pd.DataFrame(dict(zip(("task", "corpus", "encoder", "by"), (*m.key, by))), table.index).join(table)
 
 # %% ../nbs/11d_rankers.ipynb #838aa7b3
+def _counts(targets: list, draws: int, seed: int) -> pd.DataFrame: # (1 + draws) × targets: how often each counts
+    "Each once, as they are; then as often as it is drawn."
+    drawn = [np.bincount(p, minlength=len(targets)) for p in language_draws(len(targets), draws, seed)]
+    return pd.DataFrame([np.ones(len(targets)), *drawn], columns=targets)
+
 def _drawn_means(table: pd.DataFrame, counts: pd.DataFrame) -> np.ndarray: # (1 + draws, methods)
-    "Mean over the targets of one matrix: as they are, and as they are drawn."
+    "Mean over the targets of one matrix."
     w = counts[table.index].to_numpy(float)
-    w = np.vstack([np.ones(w.shape[1]), w])
     total = w.sum(1, keepdims=True)
     return w @ table.to_numpy()/np.where(total > 0, total, np.nan)
-
-def _counts(targets, draws: int, seed: int) -> pd.DataFrame: # draws × targets: how often each is drawn
-    pick = language_draws(len(targets), draws, seed)
-    return pd.DataFrame([np.bincount(p, minlength=len(targets)) for p in pick], columns=list(targets))
 
 # %% ../nbs/11d_rankers.ipynb #a22b1b31
 def _over_groups(judged: pd.DataFrame, draws: int, seed: int, score: str) -> pd.DataFrame: # draws × methods
@@ -546,17 +547,20 @@ def _over_groups(judged: pd.DataFrame, draws: int, seed: int, score: str) -> pd.
 # %% ../nbs/11d_rankers.ipynb #a6734b1d
 _AGAINST = {"both": BOTH, "predicted": PREDICTED, "strength": STRENGTH, "nearness": NEARNESS}
 
-def _interval(values: np.ndarray, names: tuple) -> dict: # values: (1 + draws,), the first as it is
-    return dict(zip(names, (values[0], *np.nanquantile(values[1:], [0.025, 0.975]))))
+def _interval(values: pd.Series, name: str, of: str) -> dict: # values: (1 + draws,), the first as it is
+    low, high = np.nanquantile(values[1:], [0.025, 0.975])
+    return {name: values[0], f"low{of}": low, f"high{of}": high}
 
-def _compared_row(method: str, left: pd.DataFrame, ndcg: pd.DataFrame) -> dict:
-    row = _interval(left[method].to_numpy(), ("left", "low", "high"))
+def _regret_row(left: pd.DataFrame, method: str) -> dict:
+    row = _interval(left[method], "left", "")
     for short, reference in _AGAINST.items():
-        saved = (left[reference] - left[method]).to_numpy()
-        row |= _interval(saved, (f"saved_{short}", f"low_{short}", f"high_{short}"))
-    row |= _interval(ndcg[method].to_numpy(), ("ndcg", "low_ndcg", "high_ndcg"))
-    gain = (ndcg[method] - ndcg[BOTH]).to_numpy()
-    return row | _interval(gain, ("ndcg_both", "low_ndcg_both", "high_ndcg_both"))
+        row |= _interval(left[reference] - left[method], f"saved_{short}", f"_{short}")
+    return row
+
+# %% ../nbs/11d_rankers.ipynb #ad272ae4
+def _ndcg_row(ndcg: pd.DataFrame, method: str) -> dict:
+    gain = _interval(ndcg[method] - ndcg[BOTH], "ndcg_both", "_ndcg_both")
+    return _interval(ndcg[method], "ndcg", "_ndcg") | gain
 
 # %% ../nbs/11d_rankers.ipynb #c4fbe491
 def compare_choices(
@@ -568,6 +572,7 @@ def compare_choices(
     rows = []
     for by, part in judged.groupby("by", sort=False):
         left, ndcg = (_over_groups(part, draws, seed, score) for score in ("regret", "ndcg"))
-        about = {"by": by, "targets": part.target.nunique()}
-        rows += [about | {"method": name} | _compared_row(name, left, ndcg) for name in part.method.unique()]
+        for name in part.method.unique():
+            about = {"by": by, "targets": part.target.nunique(), "method": name}
+            rows.append(about | _regret_row(left, name) | _ndcg_row(ndcg, name))
     return pd.DataFrame(rows)
