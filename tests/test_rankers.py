@@ -201,3 +201,14 @@ def test_the_committed_comparison_covers_all_questions():
         assert set(RANKERS) | {BOTH, "English", "random"} <= set(part.method)
         assert (part.low <= part.left).all() and (part.left <= part.high).all()
     assert set(pd.read_csv(tables_dir()/"rankers_features.csv").feature) == {*PAIR_FEATURES, "measured strength"}
+
+
+def test_a_lesson_leaves_out_a_language_by_any_of_its_names():
+    "Strength and distances are fitted without it too, not the rankers alone."
+    from xlt_nb.rankers import take_lesson
+    from xlt_nb.strength import evidence_matrices
+    some = evidence_matrices(own=False)[-1:]
+    named, coded = (take_lesson(some, [x], rankers=["ridge"]) for x in ("Turkish", "tr"))
+    whole = take_lesson(some, [], rankers=["ridge"])
+    assert named.without == coded.without == {"tr"} and np.array_equal(named.fit.cost, coded.fit.cost)
+    assert not np.array_equal(named.fit.cost, whole.fit.cost)

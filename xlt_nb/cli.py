@@ -10,12 +10,9 @@ import argparse, contextlib, functools, hashlib, importlib.metadata, json, os, s
 from pathlib import Path
 
 import xlt_nb
-from .core import (XltError, atomic_path, check_choice, cores, data_dir, external_places, outputs_dir, runs_dir,
-    side_by_side, tables_dir)
+from .core import (XltError, atomic_path, check_choice, cores, data_dir, external_places, listed, outputs_dir,
+    runs_dir, side_by_side, tables_dir)
 from .languages import LANGUAGES
-
-# %% ../nbs/14_cli.ipynb #0415fed5
-def _split(text: str) -> list: return [x.strip() for x in text.split(",") if x.strip()]
 
 # %% ../nbs/14_cli.ipynb #59e5859a
 def _check_out(name: str):
@@ -39,9 +36,9 @@ def _distances_command(args):
     from xlt_nb.distances import DISTANCES, MODES, distance_table
     if args.list: return _list_distances()
     check_choice("mode", args.mode, MODES)
-    kinds = [check_choice("kinds", k, DISTANCES) for k in _split(args.kinds)]
+    kinds = [check_choice("kinds", k, DISTANCES) for k in listed(args.kinds)]
     _check_out(args.out)
-    text = distance_table(_split(args.languages), kinds, args.mode).to_csv(index=False, float_format="%.4f")
+    text = distance_table(listed(args.languages), kinds, args.mode).to_csv(index=False, float_format="%.4f")
     if not args.out: return print(text, end="")
     with atomic_path(Path(args.out).expanduser()) as p: p.write_text(text, encoding="utf8")
     print(f"written to {args.out}")
@@ -152,7 +149,7 @@ def _explain_command(args):
 def _by_language(option: str, text: str) -> dict: # language -> number
     "Numbers by language."
     found = {}
-    for part in _split(text):
+    for part in listed(text):
         name, _, number = part.partition("=")
         try: found[name.strip()] = float(number)
         except ValueError: raise XltError(f"{option}: {part!r} is not LANGUAGE=NUMBER, e.g. en=500") from None
@@ -165,18 +162,23 @@ def _list_recommend():
     for name in source_model_names(): print(f"task {name}")
     print("candidates " + ",".join(load_source_model().strength))
 
+# %% ../nbs/14_cli.ipynb #14c0000b
+def _recommended(args): # `Recommendation`
+    "What `recommend` says to the options."
+    from xlt_nb.recommend import recommend
+    how = {name: getattr(args, name) or None for name in ("k", "budget", "task", "scores", "text")}
+    amounts = {"already": _by_language("--have", args.have), "weights": _by_language("--weights", args.weights)}
+    return recommend(listed(args.targets), candidates=listed(args.candidates) or None, objective=args.objective,
+                     **how, **amounts)
+
 # %% ../nbs/14_cli.ipynb #14c00004
 def _recommend_command(args):
     "Which languages to annotate for some targets, how much of each, and what to expect."
-    from xlt_nb.recommend import check_ending, recommend, recommendation_text, save_recommendation
+    from xlt_nb.recommend import check_ending, recommendation_text, save_recommendation
     if args.list: return _list_recommend()
     if args.out: check_ending(args.out)
     _check_out(args.out)
-    amounts = {name: _by_language(f"--{option}", given) for name, option, given in
-               (("already", "have", args.have), ("weights", "weights", args.weights))}
-    chosen = dict(candidates=_split(args.candidates) or None, objective=args.objective, task=args.task or None)
-    files = dict(scores=args.scores or None, text=args.text or None)
-    found = recommend(_split(args.targets), args.k or None, args.budget or None, **chosen, **amounts, **files)
+    found = _recommended(args)
     print(recommendation_text(found))
     if not args.out: return
     save_recommendation(found, args.out)
@@ -237,8 +239,8 @@ def _engine():
         def execute_managed_notebook(cls, nb_man, kernel_name, **options):
             shell = CaptureShell(mpl_format="png")
             shell.run(_AS_IN_A_KERNEL)
-            cells = [(k, c) for k, c in enumerate(nb_man.nb.cells) if c.cell_type == "code"]
-            next((k for k, c in cells if not _run_cell(shell, nb_man, k, c)), None) # up to the first that fails
+            for k, cell in enumerate(nb_man.nb.cells):
+                if cell.cell_type == "code" and not _run_cell(shell, nb_man, k, cell): break
     return InThisProcess
 
 # %% ../nbs/14_cli.ipynb #d8df9836
@@ -433,6 +435,7 @@ _K_HELP = "languages to annotate (default: 0, as many as are worth a point of F1
 _MAP_HELP = "file for the result: .json all of it, .csv ranked sets, .png or .svg a map (default: none)"
 _FIT_HELP = "task with a fit of strength and nearness of its own, see --list (default: that of all evidence)"
 
+# %% ../nbs/14_cli.ipynb #14c0000f
 _RECOMMEND_OPTIONS = (
     ("--targets", dict(default="", help="languages that have to be served, comma-separated (no default)")),
     ("--k", dict(type=int, default=0, help=_K_HELP)),

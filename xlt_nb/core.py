@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['SETTINGS', 'PROTOCOL', 'Count', 'Rate', 'RESULT_COLUMNS', 'COUNT_COLUMNS', 'XltError', 'nearest', 'check_choice',
-           'add_to', 'check_parameters', 'data_dir', 'outputs_dir', 'cache_dir', 'external_places', 'external_dir',
-           'atomic_path', 'remove_leftovers', 'write_text', 'Checked', 'RunConfig', 'run_id', 'file_checksum', 'Run',
-           'runs_dir', 'save_run', 'load_run', 'tables_dir', 'figures_dir', 'read_table', 'write_table', 'micro_f1',
-           'cores', 'workers', 'side_by_side', 'save_figure', 'show_figure', 'set_seed']
+           'listed', 'add_to', 'check_parameters', 'data_dir', 'outputs_dir', 'cache_dir', 'external_places',
+           'external_dir', 'atomic_path', 'remove_leftovers', 'write_text', 'Checked', 'RunConfig', 'run_id',
+           'file_checksum', 'Run', 'runs_dir', 'save_run', 'load_run', 'tables_dir', 'figures_dir', 'read_table',
+           'write_table', 'micro_f1', 'cores', 'workers', 'side_by_side', 'save_figure', 'show_figure', 'set_seed']
 
 # %% ../nbs/00_core.ipynb #1a40e93e
 import concurrent.futures, difflib, functools, hashlib, json, multiprocessing, os, random, shutil, tempfile
@@ -52,6 +52,11 @@ def check_choice(
     more = " …" if not near and len(choices) > 20 else ""
     kind = "nearest" if near else "valid"
     raise XltError(f"{name}: {value!r} is not valid ({kind}: {shown}{more})")
+
+# %% ../nbs/00_core.ipynb #1157ed01
+def listed(text: str) -> list:
+    "Names that stand in a text, separated by commas."
+    return [x.strip() for x in text.split(",") if x.strip()]
 
 # %% ../nbs/00_core.ipynb #adde0002
 def add_to(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SEVENTEEN', 'LANGUAGES', 'MINION', 'SMILER', 'MACROLANGUAGES', 'uriel_dir', 'uriel_codes', 'Language', 'language',
-           'resolve', 'language_table', 'as_matrix']
+           'variety', 'resolve', 'language_table', 'as_matrix']
 
 # %% ../nbs/01_languages.ipynb #a31fbc07
 import functools, json, re
@@ -196,6 +196,14 @@ def language(
     "The language of a code, tag or name; an `XltError` names the nearest valid ones."
     if not isinstance(code, str): raise XltError(f"language: {code!r} is not a code")
     return _language(code)
+
+# %% ../nbs/01_languages.ipynb #1a9e0001
+def variety(
+    code: str, # as for `language`
+) -> str: # ISO 639-3
+    "What speaks for a language: itself, or the variety that stands for a macrolanguage (`zh` and `cmn` are one)."
+    iso3 = language(code).iso3
+    return MACROLANGUAGES.get(iso3, (iso3,))[0]
 
 # %% ../nbs/01_languages.ipynb #3721e5a4
 def resolve(

@@ -54,7 +54,10 @@ class ScoresWithDistances:
     def mask(self) -> np.ndarray: return np.isfinite(self.runs).any(0) # (n, n), True where there is a score
 
     @functools.cached_property
-    def y(self) -> np.ndarray: return _mean_of(self.runs, 0) # (n, n), mean over seeds
+    def y(self) -> np.ndarray: return _mean_of(self.runs, 0) # (n, n), mean over seeds; NaN where missing
+
+    @functools.cached_property
+    def table(self) -> pd.DataFrame: return pd.DataFrame(self.y, list(self.labels), list(self.labels)) # source × target
 
 # %% ../nbs/10_metric.ipynb #eb6835f1
 def _published_parts(languages: list) -> dict: # kind -> (n, n); empty if one is not known for all languages

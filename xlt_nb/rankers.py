@@ -468,13 +468,13 @@ def _pooled(matrices, gone: frozenset, further) -> SourceFit:
 # %% ../nbs/11d_rankers.ipynb #c2c00f12
 def take_lesson(
     matrices, # of `ScoresWithDistances`: what may be known
-    without, # codes of languages left out, as source and as target
+    without, # languages left out, as source and as target
     further=(), # languages that will be asked about
     rankers=None, # names of `RANKERS`; None: all
     seed: int = 0, # of the rankers
 ) -> Lesson:
     "Everything that ways to choose learn from some matrices."
-    names, gone = list(RANKERS) if rankers is None else list(rankers), frozenset(without)
+    names, gone = list(RANKERS) if rankers is None else list(rankers), frozenset(language(x).code for x in without)
     learned = {name: fit_ranker(name, matrices, sorted(gone), seed=seed) for name in names}
     fit = _pooled(matrices, gone, further)
     predicted = fit_strength(_facts_of(fit.labels), fit.strength)[1]

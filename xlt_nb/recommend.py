@@ -16,13 +16,15 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from .core import XltError, atomic_path, check_choice, data_dir, write_text
-from .distances import coverage
+from .core import XltError, atomic_path, check_choice, data_dir, listed, write_text
+from .distances import coverage, load_uriel
 from .languages import language
 from .metric import scores_with_distances
 from .scores import read_scores
+from .selection import subsets, uriel_places
 from .selectors import ask, best_member, share_out, target_groups
-from .sets import conformal_width, coverage_of
+from .sets import amounts_of, conformal_width, coverage_of
+from .stats import language_draws
 from .strength import (BOTH, expected_points, fit_source_model, fit_sources, group_of, load_source_model,
     others_than, source_model_names)
 
@@ -41,23 +43,9 @@ class _Request:
     objective: str
 
 # %% ../nbs/11g_recommend.ipynb #7ec00022
-def _amounts(name: str, given) -> dict: # code -> number above 0
-    "Numbers by language."
-    if not isinstance(given, dict):
-        raise XltError(f"{name}: {given!r} is not a dict, language -> number")
-    found = {}
-    for who, value in given.items():
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or value <= 0:
-            raise XltError(f"{name}: {value!r} of {who!r} is not a number above 0")
-        code = language(who).code
-        if code in found: raise XltError(f"{name}: {who!r} is there twice (as {code})")
-        found[code] = value
-    return found
-
 def _weights(given, targets) -> np.ndarray:
     "Weights of targets, 1 where none is said, scaled to sum 1."
-    weights = _amounts("weights", given or {})
+    weights = amounts_of("weights", given or {})
     for code in weights: check_choice("weights", code, targets)
     w = np.array([float(weights.get(t, 1)) for t in targets])
     return w/w.sum()
@@ -72,11 +60,12 @@ def _numbers_of_languages(k, n: int) -> tuple:
         raise XltError(f"k: {k!r} is not a whole number from 1 to {most}")
     return (int(k),)
 
+# %% ../nbs/11g_recommend.ipynb #7ec10005
 def _request(targets, k, budget, candidates, already, weights, objective, usual) -> _Request:
     "A request, checked; usual: candidates where none are named."
     everyone = candidates is None
     named = ask(list(usual) if everyone else candidates, targets)
-    already = _amounts("already", already or {})
+    already = amounts_of("already", already or {})
     taken = {*already, *(named.targets if everyone else ())}
     open_ones = tuple(c for c in named.candidates if c not in taken)
     if not open_ones: raise XltError("candidates: none that is not annotated already")
@@ -94,10 +83,7 @@ def _score(behind: np.ndarray, weights: np.ndarray, objective: str) -> np.ndarra
     "Weighted mean, or the worst target."
     return behind @ weights if objective == "mean" else behind.min(-1)
 
-def _every_set(n: int, k: int) -> np.ndarray: # sets × k
-    flat = itertools.chain.from_iterable(itertools.combinations(range(n), k))
-    return np.fromiter(flat, np.intp, k*math.comb(n, k)).reshape(-1, k)
-
+# %% ../nbs/11g_recommend.ipynb #7ec10006
 def _neighbours(members: tuple, n: int) -> np.ndarray: # sets × k
     "A set, and all that differ from it in one member."
     others = [c for c in range(n) if c not in members]
@@ -112,6 +98,7 @@ def _scores_of(sets: np.ndarray, table: np.ndarray, base: np.ndarray, weights, o
     for column in sets.T: served = np.maximum(served, table[column])
     return _score(served, weights, objective)
 
+# %% ../nbs/11g_recommend.ipynb #7ec10007
 def _climb(table: np.ndarray, base: np.ndarray, k: int, weights, objective) -> tuple: # (sets, scores)
     "All sets met on the way to one that no exchange makes better."
     chosen = ()
@@ -134,7 +121,7 @@ def _best_sets(behind: pd.DataFrame, already: pd.DataFrame, k: int, weights, obj
     table = behind.to_numpy()
     base = already.to_numpy().max(0) if len(already) else np.full(table.shape[1], -np.inf)
     if math.comb(len(table), k) <= _MOST_SETS:
-        sets = _every_set(len(table), k)
+        sets = subsets(len(table), k)
         scores = _scores_of(sets, table, base, weights, objective)
     else: sets, scores = _climb(table, base, k, weights, objective)
     first = np.argsort(-scores, kind="stable")[:_RANKED]
@@ -150,6 +137,7 @@ def _on_text(matrices, similarity) -> list: # of `ScoresWithDistances`; without 
     from xlt_nb.unlabelled import with_similarity # here, because it takes the time of torch
     return [with_similarity(m, TEXT_BY, similarity) for m in matrices]
 
+# %% ../nbs/11g_recommend.ipynb #7ec10012
 def _expected(model, candidates, targets, similarity=None) -> pd.DataFrame: # candidates × targets
     "Points expected, by strength and nearness, or by strength and text."
     if similarity is None: return expected_points(model, candidates, targets)
@@ -172,6 +160,7 @@ def _case(expected: pd.DataFrame, scores: pd.DataFrame, k: int) -> pd.DataFrame:
             "actual": member - scores.loc["en"] if english else np.nan}
     return pd.DataFrame(facts | {name: np.asarray(x) for name, x in over.items()})
 
+# %% ../nbs/11g_recommend.ipynb #7ec10008
 def forecast_cases(
     m, # `ScoresWithDistances`: the unknown task
     matrices, # all that is known; those with the same test data are left out
@@ -180,11 +169,10 @@ def forecast_cases(
 ) -> pd.DataFrame: # group, k, target, regret, expected, actual: points over English (NaN where it is no candidate)
     "Forecasts for a matrix that nobody has seen, beside what came of them."
     others, made = _on_text(others_than(m, matrices, "task"), similarity), []
-    frame = pd.DataFrame(m.y, list(m.labels), list(m.labels)).where(m.mask)
     for n, (candidates, targets) in enumerate(target_groups(m)):
         model = fit_source_model(others, [fit_sources(o, targets) for o in others])
         expected = _expected(model, candidates, targets, similarity)
-        scores = frame.loc[list(candidates), list(targets)]
+        scores = m.table.loc[list(candidates), list(targets)]
         made += [_case(expected, scores, k).assign(group=n) for k in ks]
     if not made: return pd.DataFrame()
     return pd.concat(made, ignore_index=True).assign(matrix=m.name, test_data=group_of(m.key))
@@ -201,6 +189,7 @@ def _widths(cases: pd.DataFrame, level: float) -> dict: # over_english, regret: 
     regret = _by_target(cases, cases.regret)
     return {"over_english": conformal_width(error, level), "regret": conformal_width(regret, level)}
 
+# %% ../nbs/11g_recommend.ipynb #7ec10009
 def forecast_widths(
     cases: pd.DataFrame, # of `forecast_cases`, of several matrices
     level: float = 0.9, # of the intervals
@@ -210,6 +199,13 @@ def forecast_widths(
     return {int(k): _widths(part, level) | {"mean_regret": float(mean[k])} for k, part in cases.groupby("k")}
 
 # %% ../nbs/11g_recommend.ipynb #7ec00043
+def _mean_regret(cases: pd.DataFrame, draws: int = 1000) -> dict: # mean_regret, _low, _high: points
+    "Points behind the best source of a target, with the 95% interval over targets."
+    x = cases.groupby("target").regret.mean().to_numpy()
+    low, high = np.quantile(x[language_draws(len(x), draws)].mean(1), [0.025, 0.975])
+    return {"mean_regret": x.mean(), "mean_regret_low": low, "mean_regret_high": high}
+
+# %% ../nbs/11g_recommend.ipynb #7ec10001
 _SAID = ("coverage", "coverage_low", "coverage_high", "width") # of `coverage_of`
 
 def coverage_on_others(
@@ -226,7 +222,7 @@ def coverage_on_others(
         for name, values in (("over_english", (expected, actual)), ("regret", (0*regret, regret))):
             found = coverage_of(values[0], np.full(values[0].shape, widths[name]), values[1])
             row |= {f"{name}_{x}": found.get(x, np.nan) for x in _SAID}
-        rows.append(row | {"mean_regret": part.regret.mean()})
+        rows.append(row | _mean_regret(part))
     return pd.DataFrame(rows)
 
 # %% ../nbs/11g_recommend.ipynb #7ec00051
@@ -254,6 +250,7 @@ class Calibration:
 
 def _whole_keys(widths: dict) -> dict: return {int(k): w.model_dump() for k, w in widths.items()}
 
+# %% ../nbs/11g_recommend.ipynb #7ec10011
 def load_calibration(path=None) -> Calibration: # None: what the project carries
     "Read and check a file of `save_calibration`."
     path = Path(path or data_dir()/"recommend.json")
@@ -295,6 +292,7 @@ def _with_own(model, scores, text: bool):
     if not text: changes |= dict(kinds=own.kinds, cost=own.cost, spread=own.spread)
     return dataclasses.replace(model, **changes)
 
+# %% ../nbs/11g_recommend.ipynb #7ec1000a
 def _preset(task) -> str:
     "The fit for a task, where there is one of its own; a task that nobody knows is an error."
     if task is None: return "all"
@@ -302,8 +300,16 @@ def _preset(task) -> str:
     check_choice("task", task, sorted({*tasks, *source_model_names()}))
     return task if task in source_model_names() else "all"
 
+# %% ../nbs/11g_recommend.ipynb #7ec10013
+def _model_for(task, scores, rule: str):
+    "The shipped model for a rule, with one's own scores."
+    text = rule == TEXT_RULE
+    where = dict(path=data_dir()/"text_model.json") if text else dict(preset=_preset(task))
+    model = load_source_model(**where)
+    return _with_own(model, scores, text) if scores else model
+
 # %% ../nbs/11g_recommend.ipynb #7ec00064
-def _target_rows(best: tuple, expected: pd.DataFrame, req: _Request, model, widths: dict) -> pd.DataFrame:
+def _target_rows(best: tuple, expected: pd.DataFrame, req: _Request, widths: dict) -> pd.DataFrame:
     "What the best set does for each target."
     there = [*best, *req.already]
     part, targets = expected.loc[there, list(req.targets)], list(req.targets)
@@ -316,6 +322,7 @@ def _target_rows(best: tuple, expected: pd.DataFrame, req: _Request, model, widt
     own = coverage("syntactic", targets) if len(targets) > 1 else coverage("syntactic", [*targets, "en"])
     return table.assign(known=np.diag(own)[:len(targets)])
 
+# %% ../nbs/11g_recommend.ipynb #7ec1000b
 def _source_rows(best: tuple, targets: pd.DataFrame, model) -> pd.DataFrame:
     "What the chosen ones are chosen for."
     of = model.of(best)
@@ -332,20 +339,26 @@ _NOTES = {
     "english": "English alone is expected to do as well for {who}",
     "k": "{k} languages: one more is expected to give less than {worth:.0f} point",
     "split": "what is lost by sharing {budget:.0f} examples out among {k} languages is not in these numbers"}
+
+# %% ../nbs/11g_recommend.ipynb #7ec1000c
 _THIN, _WORTH = 0.25, 1.0
 
-def _notes(req, sets, targets, sources, widths, k_given) -> tuple:
+def _notes(req, sets, targets, sources, widths) -> tuple:
     "What to be careful about."
-    notes = [_NOTES["thin"].format(share=_THIN, who=t) for t in targets.target[targets.known < _THIN]]
-    notes += [_NOTES["predicted"].format(who=s) for s in sources.source[sources.matrices == 0]]
-    near = int((sets.gap < widths["mean_regret"]).sum())
-    if near > 1: notes.append(_NOTES["close"].format(n=near, points=widths["mean_regret"]))
-    idle = targets.target[(targets.over_english <= 0) & (targets.source != "en")].tolist()
-    if idle: notes.append(_NOTES["english"].format(who=", ".join(idle)))
-    k = len(sets.sources[0])
-    if not k_given: notes.append(_NOTES["k"].format(k=k, worth=_WORTH))
-    if req.budget and k > 1: notes.append(_NOTES["split"].format(budget=req.budget, k=k))
-    return tuple(notes)
+    return (*_of_languages(targets, sources), *_of_sets(req, sets, widths))
+
+def _of_languages(targets, sources): # yields texts
+    for who in targets.target[targets.known < _THIN]: yield _NOTES["thin"].format(share=_THIN, who=who)
+    for who in sources.source[sources.matrices == 0]: yield _NOTES["predicted"].format(who=who)
+    idle = targets.target[(targets.over_english <= 0) & (targets.source != "en")]
+    if len(idle): yield _NOTES["english"].format(who=", ".join(idle))
+
+# %% ../nbs/11g_recommend.ipynb #7ec10014
+def _of_sets(req, sets, widths): # yields texts
+    near, k = int((sets.gap < widths["mean_regret"]).sum()), len(sets.sources[0])
+    if near > 1: yield _NOTES["close"].format(n=near, points=widths["mean_regret"])
+    if len(req.ks) > 1: yield _NOTES["k"].format(k=k, worth=_WORTH)
+    if req.budget and k > 1: yield _NOTES["split"].format(budget=req.budget, k=k)
 
 # %% ../nbs/11g_recommend.ipynb #7ec00066
 def _enough(gains: pd.DataFrame) -> int: # k
@@ -365,15 +378,30 @@ def _texts(folder) -> dict: # code -> sentences
     from xlt_nb.unlabelled import read_texts # here, because it takes the time of torch
     return read_texts(folder)
 
-def _by_text(model, req: _Request, texts: dict) -> pd.DataFrame: # candidates × targets, points
-    "Forecasts from strength and unlabelled text."
+def _forecasts(model, req: _Request, texts: dict) -> pd.DataFrame: # candidates × targets, points
+    "What every candidate is expected to give every target; English among them, where it can be."
+    there = dict.fromkeys([*req.candidates, *req.already])
+    if not texts: return _expected(model, list(there | {"en": None}), req.targets)
     from xlt_nb.unlabelled import text_similarity
-    everyone = list(dict.fromkeys([*req.candidates, *req.already, *({"en"} & set(texts))]))
-    alike = text_similarity(TEXT_BY, texts, everyone, req.targets)
-    return _expected(model, everyone, req.targets, alike)
+    everyone = list(there | dict.fromkeys({"en"} & set(texts)))
+    return _expected(model, everyone, req.targets, text_similarity(TEXT_BY, texts, everyone, req.targets))
 
-def _by_distance(model, req: _Request) -> pd.DataFrame: # candidates × targets, points
-    return _expected(model, list(dict.fromkeys([*req.candidates, *req.already, "en"])), req.targets)
+# %% ../nbs/11g_recommend.ipynb #7ec10003
+def _shares(req: _Request, sources: tuple): # code -> examples; None without a budget
+    return share_out(req.budget, sources) if req.budget else None
+
+# %% ../nbs/11g_recommend.ipynb #7ec10015
+def _recommendation(model, req: _Request, expected: pd.DataFrame, rule: str) -> Recommendation:
+    "The best sets, and what the first one does."
+    by_k, gains = _ranked_sets(expected - expected.max(), req)
+    k, known = _enough(gains), load_calibration()
+    widths, sets = (known.text_widths if rule == TEXT_RULE else known.widths), by_k[k]
+    widths = widths[min(k, max(widths))]
+    sets = sets.assign(gap=sets.behind[0] - sets.behind, amounts=[_shares(req, s) for s in sets.sources])
+    rows = _target_rows(sets.sources[0], expected, req, widths)
+    sources = _source_rows(sets.sources[0], rows, model)
+    about = dict(objective=req.objective, level=known.level, rule=rule, matrices=len(model.data)) | widths
+    return Recommendation(sets, rows, sources, gains, about, _notes(req, sets, rows, sources, widths))
 
 # %% ../nbs/11g_recommend.ipynb #7ec00069
 def recommend(
@@ -389,25 +417,10 @@ def recommend(
     text=None, # folder of unlabelled text of candidates and targets, see `xlt_nb.unlabelled.read_texts`
 ) -> Recommendation:
     "Which languages to annotate, how much of each, and what to expect."
-    texts, known = _texts(text) if text else {}, load_calibration()
-    where = dict(path=data_dir()/"text_model.json") if text else dict(preset=_preset(task))
-    model = load_source_model(**where)
-    if scores: model = _with_own(model, scores, bool(text))
+    texts, rule = (_texts(text), TEXT_RULE) if text else ({}, BOTH)
+    model = _model_for(task, scores, rule)
     req = _request(targets, k, budget, candidates, already, weights, objective, texts or model.strength)
-    expected, rule, widths = (_by_text(model, req, texts), TEXT_RULE, known.text_widths) if text else (
-        _by_distance(model, req), BOTH, known.widths)
-    by_k, gains = _ranked_sets(expected - expected.max(), req)
-    k = _enough(gains)
-    widths, sets = widths[min(k, max(widths))], by_k[k]
-    sets = sets.assign(gap=sets.behind[0] - sets.behind, amounts=[_shares(req, s) for s in sets.sources])
-    rows = _target_rows(sets.sources[0], expected, req, model, widths)
-    sources = _source_rows(sets.sources[0], rows, model)
-    about = dict(objective=objective, level=known.level, rule=rule, preset=_preset(task)) | widths
-    notes = _notes(req, sets, rows, sources, widths, len(req.ks) == 1)
-    return Recommendation(sets, rows, sources, gains, about, notes)
-
-def _shares(req: _Request, sources: tuple): # code -> examples; None without a budget
-    return share_out(req.budget, sources) if req.budget else None
+    return _recommendation(model, req, _forecasts(model, req, texts), rule)
 
 # %% ../nbs/11g_recommend.ipynb #7ec00071
 _HEAD = "Annotate {sources}{amounts} (rule: {rule}; {objective} over {n} target(s))."
@@ -418,6 +431,7 @@ _OTHER = "  {rank:2} {sources:24} {gap:.1f} behind the first"
 _TRUST = ("Sets chosen like this, for tasks and languages not seen before, fell {mean_regret:.1f} points behind "
     "the best source of a target in the mean, and no more than {regret:.1f} in {level:.0%} of cases.")
 
+# %% ../nbs/11g_recommend.ipynb #7ec10010
 def recommendation_text(r: Recommendation) -> str:
     "A recommendation in words."
     first = r.sets.iloc[0]
@@ -433,17 +447,16 @@ def recommendation_text(r: Recommendation) -> str:
     return "\n".join([*lines, _TRUST.format(**r.about), *(f"note: {x}" for x in r.notes)])
 
 # %% ../nbs/11g_recommend.ipynb #7ec00074
-def _places(codes) -> np.ndarray: # (n, 2): east, north, degrees; NaN where URIEL has no place
-    from xlt_nb.distances import load_uriel # here, because of its size
+def _places(codes) -> dict: # code -> (degrees east, degrees north)
     u = load_uriel()
-    x, y, z = u.place[u.rows(language(c).geography for c in codes)].T
-    return np.degrees(np.column_stack([np.arctan2(y, x), np.arcsin(np.clip(z, -1, 1))]))
+    return dict(zip(codes, uriel_places(u.rows([language(c).geography for c in codes]))))
 
+# %% ../nbs/11g_recommend.ipynb #7ec1000d
 def plot_recommendation(r: Recommendation): # matplotlib figure
     "The first set on a map of places, equirectangular."
     import matplotlib.pyplot as plt # here, so that importing this module stays quick
     codes = list(dict.fromkeys([*r.sources.source, *r.targets.source, *r.targets.target]))
-    place = dict(zip(codes, _places(codes)))
+    place = _places(codes)
     fig, ax = plt.subplots(figsize=(6, 6))
     for row in r.targets.itertuples():
         ax.plot(*np.array([place[row.source], place[row.target]]).T, color="0.6", lw=1, zorder=1)
@@ -474,6 +487,7 @@ def _write_csv(r, path):
 
 def _write_figure(r, path): plot_recommendation(r).savefig(path, dpi=150)
 
+# %% ../nbs/11g_recommend.ipynb #7ec1000e
 _WRITERS = {".json": _write_json, ".csv": _write_csv, ".png": _write_figure, ".svg": _write_figure}
 
 def check_ending(path) -> str: # e.g. ".csv"
@@ -486,15 +500,14 @@ def save_recommendation(r: Recommendation, path):
     with atomic_path(Path(path).expanduser()) as p: write(r, p)
 
 # %% ../nbs/11g_recommend.ipynb #7ec00078
-def _listed(text: str) -> list: return [x.strip() for x in text.split(",") if x.strip()]
-
 def _answer(values: dict):
     "Print what a form asks for, or what is wrong with it."
     how = dict(k=values["k"] or None, budget=values["budget"] or None, objective=values["objective"])
-    try: found = recommend(_listed(values["targets"]), candidates=_listed(values["candidates"]) or None, **how)
+    try: found = recommend(listed(values["targets"]), candidates=listed(values["candidates"]) or None, **how)
     except XltError as e: return print(e)
     print(recommendation_text(found))
 
+# %% ../nbs/11g_recommend.ipynb #7ec1000f
 def panel(): # ipywidgets box
     "A form for `recommend`."
     import ipywidgets as w # here, because only notebooks need it

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from .core import RESULT_COLUMNS, XltError, nearest, tables_dir
-from .languages import MACROLANGUAGES, language
+from .languages import MACROLANGUAGES, language, variety
 from .readers import KEYS
 
 # %% ../nbs/08c_scores.ipynb #fe274fe3
@@ -183,17 +183,12 @@ def _codes(table: pd.DataFrame) -> tuple: # (what stands in the table -> code, f
 _MIXED = "{name}: more than one code for a language: {listed}"
 _ONE_LANGUAGE = "{given} are read as {code!r}"
 
-def _variety(code: str) -> str:
-    "The variety that speaks for a language."
-    iso3 = language(code).iso3
-    return MACROLANGUAGES.get(iso3, (iso3,))[0]
-
 # %% ../nbs/08c_scores.ipynb #395fa3ff
 def _merged(codes: dict, name: str) -> tuple: # (what stands in the table -> code, warnings)
     "Codes, one for each language."
     given = pd.DataFrame({"given": list(codes), "code": list(codes.values())}, dtype=object)
     merged, mixed = dict(codes), []
-    for _, part in given.groupby(given.code.map(_variety), sort=False):
+    for _, part in given.groupby(given.code.map(variety), sort=False):
         kept = min(part.code, key=lambda code: language(code).iso3 not in MACROLANGUAGES)
         merged |= dict.fromkeys(part.given, kept)
         spellings = list({text.lower(): repr(text) for text in part.given}.values())

@@ -16,7 +16,7 @@ import pandas as pd
 
 from .core import XltError, add_to, check_choice
 from .distances import PAPER_WEIGHTS, family_groups
-from .languages import language
+from .languages import resolve
 from .metric import CANDIDATES
 from .rankers import RANKERS
 from .selection import facility_location
@@ -46,11 +46,9 @@ class Question:
 # %% ../nbs/11e_selectors.ipynb #5e1e0023
 def _codes(name: str, languages) -> tuple:
     "Codes of languages, each once."
-    if isinstance(languages, str):
-        raise XltError(f"{name}: {languages!r} is one text; give a list of languages")
-    codes = [language(x).code for x in languages]
-    if not codes: raise XltError(f"{name}: none")
-    twice = sorted({c for c in codes if codes.count(c) > 1}) if len(set(codes)) < len(codes) else []
+    try: codes = [l.code for l in resolve(languages)]
+    except XltError as e: raise XltError(f"{name}: {e}") from e
+    twice = [c for n, c in enumerate(codes) if c in codes[:n]] if len(set(codes)) < len(codes) else []
     if twice: raise XltError(f"{name}: {twice[0]!r} is there twice")
     return tuple(codes)
 
@@ -65,6 +63,7 @@ def _table_of(name: str, table, candidates, targets) -> pd.DataFrame:
             raise XltError(f"{name}: no {words} {gone[0]!r} (there: {', '.join(map(str, axis[:20]))})")
     return table.loc[list(candidates), list(targets)].astype(float)
 
+# %% ../nbs/11e_selectors.ipynb #5e1e1001
 def _numbers_of(name: str, values, candidates) -> pd.Series:
     "A number for each candidate."
     values = pd.Series(values, dtype=float)
@@ -113,6 +112,7 @@ class Selector:
     needs: tuple # names of `KNOWLEDGE`
     choose: object # function of a `Question` that gives sources, and the table they were chosen by, or None
 
+# %% ../nbs/11e_selectors.ipynb #5e1e1002
 SELECTORS = {} # name -> `Selector`
 
 def register_selector(name: str, about: str, needs=()):
@@ -132,6 +132,7 @@ def _reasons(q: Question, sources: tuple, by: str, table) -> pd.DataFrame: # a r
     most = part.max().replace(-np.inf, np.nan).to_numpy()
     return pd.DataFrame(everywhere | {"source": part.idxmax().to_numpy(), "value": most})
 
+# %% ../nbs/11e_selectors.ipynb #5e1e1003
 def select(
     name: str, # of `SELECTORS`
     question: Question,
@@ -165,6 +166,7 @@ def _english(q): return ("en",), None
 @register_selector("English + random", "English, and others drawn")
 def _english_and(q): return ["en", *(c for c in _drawn(q) if c != "en")][:q.k], None
 
+# %% ../nbs/11e_selectors.ipynb #5e1e1004
 @register_selector(EVERYONE, "every candidate, whatever k is")
 def _all(q): return q.candidates, None
 
@@ -186,6 +188,7 @@ def _filled(q: Question, table: pd.DataFrame) -> pd.DataFrame:
     spread = float(np.ptp(table.to_numpy())) or 1.0
     return table + 1e-9*spread*np.random.default_rng(q.seed).random(table.shape)
 
+# %% ../nbs/11e_selectors.ipynb #5e1e1005
 def _cover(q: Question, table: pd.DataFrame) -> tuple: # (sources, table)
     "Candidates that serve all targets best, one after the other; of those that add as much, the best in the mean."
     full = _filled(q, table).to_numpy()
@@ -252,12 +255,14 @@ def _published_distance(candidates, targets) -> pd.DataFrame:
 def _fitted(q: Question): # function of candidates and targets that gives a table
     return lambda candidates, targets: -nearness_table(q.known["model"], candidates, targets)
 
+# %% ../nbs/11e_selectors.ipynb #5e1e1006
 @register_selector("k-medoids: fitted distance", "medoids by the fitted distance; value: distance, negative", ["model"])
 def _medoids(q): return _standing_for(q, _fitted(q))
 
 @register_selector("k-medoids: published combination", "medoids by 0.4/0.2/0.4; value: distance, negative")
 def _published_medoids(q): return _standing_for(q, _published_distance)
 
+# %% ../nbs/11e_selectors.ipynb #5e1e1007
 @register_selector("strength + nearness, exact", "points expected; no set is expected to serve better", ["model"])
 def _both_exactly(q):
     table = expected_points(q.known["model"], q.candidates, q.targets)
@@ -276,6 +281,7 @@ def _far_apart(q: Question, join) -> tuple: # (sources, None); join: how distanc
         chosen.append(far.idxmax())
     return chosen, None
 
+# %% ../nbs/11e_selectors.ipynb #5e1e1008
 @register_selector("diverse: max-min", "far from the nearest chosen one, by all features", ["model"])
 def _max_min(q): return _far_apart(q, lambda far, new: far.combine(new, np.fmin))
 
@@ -353,6 +359,7 @@ def _values(q: Question, name: str, scores: pd.DataFrame, draws: int = 20) -> fl
     questions = [Question(q.candidates, q.targets, q.k, s, q.known) for s in seeds]
     return float(np.mean([best_member(scores, select(name, x).sources).mean() for x in questions]))
 
+# %% ../nbs/11e_selectors.ipynb #5e1e1009
 def judge_selectors(
     question: Question,
     scores: pd.DataFrame, # candidates × targets, points: what is to be predicted

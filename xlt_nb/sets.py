@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SET_FEATURES', 'SET_PREDICTORS', 'SetScores', 'read_sets', 'SetView', 'register_set_features', 'set_features',
            'register_set_predictor', 'fit_sets', 'RidgeFit', 'fit_ridge', 'OwnFit', 'fit_own', 'cost_groups',
-           'judge_sets', 'conformal_width', 'SetForecast', 'SetModel', 'fit_set_model', 'target_folds',
+           'judge_sets', 'conformal_width', 'SetForecast', 'SetModel', 'amounts_of', 'fit_set_model', 'target_folds',
            'predict_left_out', 'coverage_of']
 
 # %% ../nbs/11b_sets.ipynb #a53b6ab3
@@ -518,23 +518,33 @@ def _like_the_fit(model: SetModel, amounts: pd.DataFrame) -> bool: # amounts: on
     return (few <= amounts.shape[1] <= many and least <= amounts.to_numpy().sum() <= most and
             set(amounts) <= set(model.own.sources))
 
+# %% ../nbs/11b_sets.ipynb #d4406c90
+_NO_DICT = "{name}: {given!r} is not a dict of amounts, language -> number"
+
+def _check_amount(name: str, who, amount):
+    number = isinstance(amount, (int, float)) and not isinstance(amount, bool) and math.isfinite(amount)
+    if not number or amount <= 0: raise XltError(f"{name}: {amount!r} of {who!r} is not a number above 0")
+
+def amounts_of(
+    name: str, # of the parameter, for messages
+    given, # language -> number above 0
+) -> dict: # code -> number
+    "Numbers by language, checked; `XltError` for what is no number above 0, or a language twice."
+    if not isinstance(given, dict): raise XltError(_NO_DICT.format(name=name, given=given))
+    found = {}
+    for who, amount in given.items():
+        code = language(who).code
+        if code in found: raise XltError(f"{name}: {who!r} is there twice (as {code})")
+        _check_amount(name, who, amount)
+        found[code] = amount
+    return found
+
 # %% ../nbs/11b_sets.ipynb #d4406c91
 def _one_set(sources: dict) -> pd.DataFrame: # one row
     "A set with sizes, checked."
-    if not isinstance(sources, dict) or not sources:
-        raise XltError(f"sources: {sources!r} is not a dict of amounts")
-    amounts = {}
-    for name, amount in sources.items():
-        code = language(name).code
-        if code in amounts: raise XltError(f"sources: {name!r} is there twice (as {code})")
-        _check_amount(name, amount)
-        amounts[code] = amount
+    amounts = amounts_of("sources", sources)
+    if not amounts: raise XltError(_NO_DICT.format(name="sources", given=sources))
     return pd.DataFrame([amounts])
-
-def _check_amount(name, amount) -> None:
-    number = isinstance(amount, (int, float)) and not isinstance(amount, bool) and math.isfinite(amount)
-    if not number or amount <= 0:
-        raise XltError(f"sources: {amount!r} of {name!r} is not a number above 0")
 
 # %% ../nbs/11b_sets.ipynb #84f03fa4
 def _width(data: SetScores, left_out: np.ndarray, member: bool, level: float) -> float:

@@ -25,7 +25,7 @@ from sklearn.metrics import ndcg_score
 import xlt_nb
 from .core import XltError, add_to, check_choice, data_dir, external_dir, nearest, write_text
 from .distances import PAPER_WEIGHTS, ThinDataWarning, coverage, distance_matrix, family_groups
-from .languages import LANGUAGES, MACROLANGUAGES, language
+from .languages import LANGUAGES, language, variety
 from .metric import fit_weights, held_out_groups, scores_with_distances, visible_cells
 from .readers import published_index, read_published
 from .scores import committed_tables, read_scores
@@ -77,19 +77,14 @@ def fit_sources(
     return SourceFit(m.labels, strength, fit.cost/fit.spread, fit.within, fit.scale, fit.spread)
 
 # %% ../nbs/10b_strength.ipynb #10b00019
-def _variety(code: str) -> str:
-    "ISO 639-3 of a language; of a macrolanguage, the variety that stands for it."
-    iso3 = language(code).iso3
-    return MACROLANGUAGES.get(iso3, (iso3,))[0]
-
 @functools.cache
 def _cc100() -> dict: # variety -> GiB
     table = pd.read_csv(data_dir()/"languages"/"cc100.csv", keep_default_na=False)
-    return dict(zip(map(_variety, table.code), table.gib.astype(float)))
+    return dict(zip(map(variety, table.code), table.gib.astype(float)))
 
 def pretraining_gib(code: str) -> float:
     "GiB of a language in CC-100 (Conneau et al. 2020, Table 6); 0 where it is not listed."
-    return _cc100().get(_variety(code), 0.0)
+    return _cc100().get(variety(code), 0.0)
 
 # %% ../nbs/10b_strength.ipynb #10b10020
 def _parts(languages, size: int = 400) -> list: # of lists
@@ -160,8 +155,8 @@ def subwords_table() -> pd.DataFrame: # columns language, subwords (a multiple o
 @register_fact("subwords", "log2 of its subwords for the same sentences, against English")
 def _subwords(languages):
     table = subwords_table()
-    known = pd.Series(table.subwords.to_numpy(), map(_variety, table.language))
-    return np.log2(known.reindex(map(_variety, languages)).to_numpy(dtype=float))
+    known = pd.Series(table.subwords.to_numpy(), map(variety, table.language))
+    return np.log2(known.reindex(map(variety, languages)).to_numpy(dtype=float))
 
 # %% ../nbs/10b_strength.ipynb #10b00030
 def language_facts(

@@ -22,16 +22,11 @@ from .core import XltError, add_to, check_choice, nearest
 from .corpora import Corpus, hash_share
 from .encoders import E5, encode_words, load_tokenizer
 from .features import Features
-from .languages import MACROLANGUAGES, language, resolve
+from .languages import language, resolve, variety
 from .readers import split_words
 from .strength import BOTH, CHOICE_SCORES, choice_scores, fits_without, judge_choices
 
 # %% ../nbs/11c_unlabelled.ipynb #11c00016
-def _variety(code: str) -> str:
-    "ISO 639-3 of a language; of a macrolanguage, the variety that stands for it."
-    iso3 = language(code).iso3
-    return MACROLANGUAGES.get(iso3, (iso3,))[0]
-
 _NO_TEXT = "texts: there is none of {lost} (nearest: {near})"
 _TWICE = "languages: {one} and {other} are one language"
 
@@ -39,7 +34,7 @@ def _check_once(codes: list):
     "A language named twice, by whichever names."
     first = {}
     for code in codes:
-        one = first.setdefault(_variety(code), code)
+        one = first.setdefault(variety(code), code)
         if codes.count(code) > 1 or one != code: raise XltError(_TWICE.format(one=one, other=code))
 
 # %% ../nbs/11c_unlabelled.ipynb #11c00071
@@ -49,10 +44,10 @@ def texts_of(
     skip: bool = False, # leave out languages without text?
 ) -> dict: # code as asked for -> what there is of it
     "The texts of some languages; an `XltError` names those without."
-    there = {_variety(code): code for code in texts} | {code: code for code in texts}
+    there = {variety(code): code for code in texts} | {code: code for code in texts}
     codes = [l.code for l in resolve(languages)]
     _check_once(codes)
-    found = {code: there.get(code, there.get(_variety(code))) for code in codes}
+    found = {code: there.get(code, there.get(variety(code))) for code in codes}
     lost = [code for code, name in found.items() if name is None]
     if lost and not skip:
         near = ", ".join(nearest(lost[0], texts) or sorted(texts)[:20])
@@ -80,7 +75,7 @@ def _paths_by_code(folder: Path) -> dict: # code -> path
     for path in _text_paths(folder):
         try: code = language(path.name[:path.name.lower().rindex(".txt")]).code
         except XltError as e: raise XltError(f"{path}: its name is no language ({e})") from e
-        one = taken.setdefault(_variety(code), path)
+        one = taken.setdefault(variety(code), path)
         if one != path: raise XltError(_TWO_FILES.format(folder=folder, one=one.name, other=path.name))
         found[code] = path
     return found
