@@ -335,7 +335,7 @@ def _source_rows(best: tuple, targets: pd.DataFrame, model) -> pd.DataFrame:
 _NOTES = {
     "thin": "URIEL knows less than {share:.0%} of the syntax of {who}: its distances are guesses",
     "predicted": "no run is known of {who} as a source: its strength is predicted from facts",
-    "close": "the {n} sets lie within {points:.1f} points of the first, less than forecasts err: nothing here says which is best",
+    "close": "the {n} sets lie within {points:.1f} points of the first, less than forecasts err: none is surely best",
     "english": "English alone is expected to do as well for {who}",
     "k": "{k} languages: one more is expected to give less than {worth:.0f} point",
     "split": "what is lost by sharing {budget:.0f} examples out among {k} languages is not in these numbers"}
